@@ -1,0 +1,182 @@
+CREATE TABLE aliases (
+    alias       TEXT NOT NULL PRIMARY KEY,
+    room_nid    INTEGER NOT NULL REFERENCES rooms,
+    creator_nid INTEGER NOT NULL REFERENCES users
+) STRICT;
+
+CREATE TABLE chain_changes (
+    chain_nid     INTEGER NOT NULL REFERENCES chains,
+    state_key_nid INTEGER NOT NULL REFERENCES state_keys,
+    ord           INTEGER NOT NULL,
+    -- NULL: the entry was taken out of the state.
+    event_nid     INTEGER REFERENCES events,
+    PRIMARY KEY (chain_nid, state_key_nid, ord)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE chains (
+    chain_nid        INTEGER NOT NULL PRIMARY KEY,
+    room_nid         INTEGER NOT NULL REFERENCES rooms,
+    parent_chain_nid INTEGER REFERENCES chains,
+    parent_ord       INTEGER,
+    head_ord         INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE client_transactions (
+    user_nid   INTEGER NOT NULL REFERENCES users,
+    device_id  TEXT NOT NULL,
+    -- The endpoint family: 'send', 'redact', 'to_device'.
+    scope      TEXT NOT NULL,
+    txn_id     TEXT NOT NULL,
+    -- The event it made; NULL where it made none.
+    event_nid  INTEGER REFERENCES events,
+    created_ts INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, device_id, scope, txn_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counters (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE current_state (
+    room_nid      INTEGER NOT NULL REFERENCES rooms,
+    state_key_nid INTEGER NOT NULL REFERENCES state_keys,
+    event_nid     INTEGER NOT NULL REFERENCES events,
+    PRIMARY KEY (room_nid, state_key_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event_auth (
+    event_nid INTEGER NOT NULL REFERENCES events,
+    auth_nid  INTEGER NOT NULL REFERENCES events,
+    PRIMARY KEY (event_nid, auth_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event_json (
+    event_nid INTEGER NOT NULL PRIMARY KEY REFERENCES events,
+    json      TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE events (
+    event_nid        INTEGER NOT NULL PRIMARY KEY,
+    room_nid         INTEGER NOT NULL REFERENCES rooms,
+    event_id         TEXT NOT NULL,
+    -- The global position at which this server stored the event.
+    seq              INTEGER NOT NULL,
+    -- The place in the room's timeline: seq for an event that came live, negative (older is smaller) for a backfilled
+    -- one, NULL for one that clients never see (outlier, soft-failed, rejected).
+    pos              INTEGER,
+    depth            INTEGER NOT NULL,
+    sender_nid       INTEGER NOT NULL REFERENCES users,
+    event_type       TEXT NOT NULL,
+    -- NULL for a message event.
+    state_key_nid    INTEGER REFERENCES state_keys,
+    origin_server_ts INTEGER NOT NULL,
+    -- 0 accepted, 1 soft-failed, 2 rejected.
+    status           INTEGER NOT NULL CHECK (status IN (0, 1, 2)),
+    -- 1 for an event of this server's users: what the federation outbox reads.
+    is_local         INTEGER NOT NULL CHECK (is_local IN (0, 1)),
+    -- State coordinates before and after the event; all NULL for an outlier.
+    before_chain_nid INTEGER REFERENCES chains,
+    before_ord       INTEGER,
+    after_chain_nid  INTEGER REFERENCES chains,
+    after_ord        INTEGER,
+    -- rooms.notify_count as it stood with this event; unread counts are differences of it.
+    notify_ord       INTEGER NOT NULL DEFAULT 0,
+    -- The redaction that took this event's content away.
+    redacted_by      INTEGER REFERENCES events,
+    UNIQUE (room_nid, event_id)
+) STRICT;
+
+CREATE TABLE members (
+    room_nid   INTEGER NOT NULL REFERENCES rooms,
+    user_nid   INTEGER NOT NULL REFERENCES users,
+    membership TEXT NOT NULL CHECK (membership IN ('join', 'invite', 'knock', 'leave', 'ban')),
+    event_nid  INTEGER NOT NULL REFERENCES events,
+    -- The global position of the last change of this row.
+    seq        INTEGER NOT NULL,
+    forgotten  INTEGER NOT NULL DEFAULT 0 CHECK (forgotten IN (0, 1)),
+    PRIMARY KEY (room_nid, user_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE missing_prevs (
+    room_nid  INTEGER NOT NULL REFERENCES rooms,
+    event_id  TEXT NOT NULL,
+    child_nid INTEGER NOT NULL REFERENCES events,
+    PRIMARY KEY (room_nid, event_id, child_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE published_rooms (
+    room_nid INTEGER NOT NULL PRIMARY KEY REFERENCES rooms
+) STRICT;
+
+CREATE TABLE room_servers (
+    room_nid   INTEGER NOT NULL REFERENCES rooms,
+    server_nid INTEGER NOT NULL REFERENCES servers,
+    from_seq   INTEGER NOT NULL,
+    until_seq  INTEGER,
+    -- Joined users while the interval is open.
+    joined     INTEGER NOT NULL,
+    PRIMARY KEY (room_nid, server_nid, from_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rooms (
+    room_nid       INTEGER NOT NULL PRIMARY KEY,
+    room_id        TEXT NOT NULL UNIQUE,
+    version        TEXT NOT NULL,
+    -- The chain that logs the room's resolved state. NULL until this server holds the room's state.
+    main_chain_nid INTEGER REFERENCES chains,
+    -- How many timeline events so far count as unread for those who have not seen them.
+    notify_count   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE servers (
+    server_nid  INTEGER NOT NULL PRIMARY KEY,
+    server_name TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE state_keys (
+    state_key_nid INTEGER NOT NULL PRIMARY KEY,
+    event_type    TEXT NOT NULL,
+    state_key     TEXT NOT NULL,
+    UNIQUE (event_type, state_key)
+) STRICT;
+
+CREATE TABLE stripped_state (
+    room_nid INTEGER NOT NULL REFERENCES rooms,
+    user_nid INTEGER NOT NULL REFERENCES users,
+    -- A JSON array of stripped state events.
+    events   TEXT NOT NULL,
+    PRIMARY KEY (room_nid, user_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tips (
+    room_nid  INTEGER NOT NULL REFERENCES rooms,
+    event_nid INTEGER NOT NULL REFERENCES events,
+    PRIMARY KEY (room_nid, event_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE users (
+    user_nid   INTEGER NOT NULL PRIMARY KEY,
+    user_id    TEXT NOT NULL UNIQUE,
+    server_nid INTEGER NOT NULL REFERENCES servers
+) STRICT;
+
+CREATE INDEX aliases_by_room ON aliases (room_nid);
+
+CREATE INDEX chain_changes_by_ord ON chain_changes (chain_nid, ord);
+
+CREATE INDEX client_transactions_by_age ON client_transactions (created_ts);
+
+CREATE INDEX client_transactions_by_event ON client_transactions (event_nid) WHERE event_nid IS NOT NULL;
+
+CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NULL;
+
+CREATE INDEX events_local ON events (seq) WHERE is_local = 1;
+
+CREATE INDEX members_by_membership ON members (room_nid, membership);
+
+CREATE INDEX members_by_user ON members (user_nid, membership);
+
+CREATE INDEX room_servers_by_server ON room_servers (server_nid, room_nid);
+
+CREATE INDEX users_by_server ON users (server_nid);

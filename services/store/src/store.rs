@@ -1,0 +1,169 @@
+use std::{path::PathBuf, sync::Arc, thread};
+
+use crossbeam_channel::Sender;
+use ruma::{OwnedServerName, ServerName};
+use tokio::sync::{broadcast, oneshot};
+use tracing::error;
+
+use crate::{
+    Announcement, Clock, Error, Listener, ReadTx, Result, SystemClock, Topic, WriteTx,
+    connection::open_writer,
+    hub::Hub,
+    migrations::migrate,
+    names,
+    readers::Readers,
+    writer::{self, Command, Write},
+};
+
+/// Writes that may wait for the writer before callers wait to hand theirs in.
+const QUEUE: usize = 4_096;
+
+/// Where the database lies and how it is served.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database file; made where it is missing.
+    pub path: PathBuf,
+    /// The Matrix server name. A database once opened belongs to its name.
+    pub server_name: OwnedServerName,
+    /// Read-only connections, each with a thread.
+    pub readers: usize,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Config {
+    /// A database at `path` with the defaults of a small box.
+    pub fn new(path: impl Into<PathBuf>, server_name: OwnedServerName) -> Self {
+        Self {
+            path: path.into(),
+            server_name,
+            readers: 4,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// The store. Clones share one database; the last one to go closes it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server_name: OwnedServerName,
+    clock: Arc<dyn Clock>,
+    hub: Arc<Hub>,
+    // Readers close before the writer, so that the writer's connection is the last and removes the write-ahead log.
+    readers: Readers,
+    writer: WriterThread,
+}
+
+#[derive(Debug)]
+struct WriterThread {
+    commands: Option<Sender<Box<dyn Command>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens (or makes) the database, brings its schema up to date and starts its threads.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be used, is damaged, belongs to another server or to a newer program.
+    pub fn open(config: Config) -> Result<Self> {
+        let mut connection = open_writer(&config.path)?;
+        migrate(&mut connection)?;
+        names::claim(&connection, &config.server_name)?;
+
+        let hub = Arc::new(Hub::new());
+        let (commands, queue) = crossbeam_channel::bounded(QUEUE);
+        let readers = Readers::start(&config.path, config.readers.max(1))?;
+        let thread = thread::Builder::new()
+            .name("store-write".to_owned())
+            .spawn({
+                let (hub, clock) = (Arc::clone(&hub), Arc::clone(&config.clock));
+                move || writer::serve(&connection, &queue, &hub, &clock)
+            })
+            .map_err(|error| Error::File {
+                path: config.path.display().to_string(),
+                why: error.to_string(),
+            })?;
+        let writer = WriterThread {
+            commands: Some(commands),
+            thread: Some(thread),
+        };
+        let shared = Shared {
+            server_name: config.server_name,
+            clock: config.clock,
+            hub,
+            readers,
+            writer,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The server whose database this is.
+    pub fn server_name(&self) -> &ServerName {
+        &self.shared.server_name
+    }
+
+    /// Where time comes from.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Runs `read` on a consistent snapshot, off the async threads.
+    pub async fn read<T, E, F>(&self, read: F) -> Result<T, E>
+    where
+        F: FnOnce(&ReadTx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.shared.readers.read(read).await
+    }
+
+    /// Runs `work` on the writer thread. Whatever it changed is on disk when `Ok` returns; `Err` changed nothing.
+    /// Once handed in, it runs to its end even if the caller goes away.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let command: Box<dyn Command> = Box::new(Write::new(work, reply));
+        let commands = self.shared.writer.commands.as_ref().ok_or(Error::Closed)?;
+        if let Err(full) = commands.try_send(command) {
+            let commands = commands.clone();
+            let sent = tokio::task::spawn_blocking(move || commands.send(full.into_inner())).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return Err(Error::Closed.into());
+            }
+        }
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Waits for changes of `topics`.
+    pub fn listen(&self, topics: impl IntoIterator<Item = Topic>) -> Listener {
+        self.shared.hub.listen(topics)
+    }
+
+    /// Everything that is committed from now on. A receiver that lags is told so and reads what it needs afresh.
+    pub fn tap(&self) -> broadcast::Receiver<Announcement> {
+        self.shared.hub.tap()
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the store writer thread panicked");
+        }
+    }
+}
