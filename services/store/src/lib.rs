@@ -4,7 +4,7 @@
 //! threads that each see a consistent snapshot. Table families add their functions to [`ReadTx`] and [`WriteTx`], one
 //! file per family; everything above this crate passes a closure:
 //!
-//! ```ignore
+//! ```text
 //! let user = store.write(move |tx| tx.user_nid_or_insert(&user_id)).await?;
 //! ```
 //!

@@ -167,3 +167,178 @@ impl Drop for WriterThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use ruma::{UserId, user_id};
+
+    use super::*;
+    use crate::{Position, RoomNid, UserNid};
+
+    fn open(dir: &tempfile::TempDir) -> Store {
+        let name = ServerName::parse("ministry.example").unwrap();
+        Store::open(Config::new(dir.path().join("store.db"), name)).unwrap()
+    }
+
+    async fn user(store: &Store, id: &UserId) -> Option<UserNid> {
+        let id = id.to_owned();
+        store.read(move |tx| tx.user_nid(&id)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failed_command_undoes_itself_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        let writes = (0..100).map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let id = UserId::parse(format!("@user{number}:ministry.example")).unwrap();
+                let result = store
+                    .write(move |tx| {
+                        tx.next_position();
+                        tx.user_nid_or_insert(&id)?;
+                        if number % 3 == 0 {
+                            Err(Error::Closed)
+                        } else {
+                            Ok(())
+                        }
+                    })
+                    .await;
+                assert_eq!(result.is_err(), number % 3 == 0);
+            })
+        });
+        for write in writes {
+            write.await.unwrap();
+        }
+        for number in 0..100 {
+            let id = UserId::parse(format!("@user{number}:ministry.example")).unwrap();
+            assert_eq!(user(&store, &id).await.is_none(), number % 3 == 0, "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn positions_are_unique_and_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = HashSet::new();
+        for _ in 0..3 {
+            let store = open(&dir);
+            for _ in 0..20 {
+                let position = store
+                    .write(|tx| Ok::<_, Error>(tx.next_position()))
+                    .await
+                    .unwrap();
+                assert!(seen.insert(position));
+                assert_eq!(store.read(|tx| tx.position()).await.unwrap(), position);
+            }
+        }
+        assert_eq!(seen.iter().max(), Some(&Position(60)));
+    }
+
+    #[tokio::test]
+    async fn a_panicking_command_harms_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        let outcome = store
+            .write(|tx| {
+                tx.user_nid_or_insert(user_id!("@ghost:ministry.example"))?;
+                if tx.now_ms() > 0 {
+                    panic!("on purpose");
+                }
+                Ok::<(), Error>(())
+            })
+            .await;
+        assert!(matches!(outcome, Err(Error::Panicked(_))));
+        assert_eq!(
+            user(&store, user_id!("@ghost:ministry.example")).await,
+            None
+        );
+        store
+            .write(|tx| tx.user_nid_or_insert(user_id!("@alive:ministry.example")))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_writes_and_heals_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        store
+            .write(|tx| tx.user_nid_or_insert(user_id!("@before:ministry.example")))
+            .await
+            .unwrap();
+        let limit = |pages: u32| {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            store.write(move |tx| tx.one(&sql, [], |row| row.get::<_, u32>(0)))
+        };
+        let full = limit(1).await.unwrap();
+        assert!(full > 1, "SQLite keeps the pages it has");
+
+        let mut refused = false;
+        for number in 0..5_000 {
+            let id =
+                UserId::parse(format!("@{number}{}:ministry.example", "x".repeat(150))).unwrap();
+            match store.write(move |tx| tx.user_nid_or_insert(&id)).await {
+                Ok(_) => {}
+                Err(Error::DiskFull) => {
+                    refused = true;
+                    break;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(refused);
+        assert!(
+            user(&store, user_id!("@before:ministry.example"))
+                .await
+                .is_some()
+        );
+        limit(1_000_000).await.unwrap();
+        store
+            .write(|tx| tx.user_nid_or_insert(user_id!("@after:ministry.example")))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn another_servers_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&dir));
+        let other = ServerName::parse("other.example").unwrap();
+        let outcome = Store::open(Config::new(dir.path().join("store.db"), other));
+        assert!(matches!(outcome, Err(Error::OtherServer { .. })));
+    }
+
+    #[tokio::test]
+    async fn listeners_wake_after_the_commit_with_the_change_in_sight() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        let listener = store.listen([Topic::Room(RoomNid(5))]);
+        let writer = store.clone();
+        tokio::spawn(async move {
+            writer
+                .write(|tx| {
+                    let position = tx.next_position();
+                    tx.announce(Topic::Room(RoomNid(5)));
+                    Ok::<_, Error>(position)
+                })
+                .await
+        });
+        listener.changed().await;
+        assert_eq!(store.read(|tx| tx.position()).await.unwrap(), Position(1));
+    }
+
+    #[tokio::test]
+    async fn a_clean_close_leaves_no_write_ahead_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        store
+            .write(|tx| tx.user_nid_or_insert(user_id!("@a:ministry.example")))
+            .await
+            .unwrap();
+        assert!(dir.path().join("store.db-wal").exists());
+        drop(store);
+        assert!(!dir.path().join("store.db-wal").exists());
+    }
+}
