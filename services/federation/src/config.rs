@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+
+/// How this server federates.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether only members may federate.
+    pub client_certificates: ClientCertificates,
+    /// Whether addresses of servers may be looked for outside of the members list.
+    pub discovery: Discovery,
+    /// Certificate authorities, beside the nation's, that servers outside of the members list may chain to. Used only
+    /// where [`ClientCertificates::Optional`] admits such servers.
+    pub extra_authorities: Vec<CertificateDer<'static>>,
+    /// How long a connection may take, TLS handshake included.
+    pub connect_timeout: Duration,
+    /// How long an answer may take, its body included.
+    pub request_timeout: Duration,
+    /// How long a join, an invite or a transaction may take, which other servers answer after real work.
+    pub long_request_timeout: Duration,
+    /// The largest answer, in bytes.
+    pub max_response: usize,
+    /// How many destinations are sent to at a time.
+    pub parallel_destinations: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client_certificates: ClientCertificates::Required,
+            discovery: Discovery::default(),
+            extra_authorities: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            long_request_timeout: Duration::from_secs(120),
+            max_response: 100 * 1024 * 1024,
+            parallel_destinations: 64,
+        }
+    }
+}
+
+/// Whether a peer must present a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Only active members federate, each with its certificate.
+    #[default]
+    Required,
+    /// Anyone federates: for interoperation with plain Matrix servers and conformance suites. A certificate that is
+    /// presented must still hold.
+    Optional,
+}
+
+/// Where addresses may be looked for when the members list has none. Nothing is asked of the network by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// `https://<server name>/.well-known/matrix/server`.
+    pub well_known: bool,
+    /// `_matrix-fed._tcp` and `_matrix._tcp` records.
+    pub srv: bool,
+    /// Address records of the server name.
+    pub dns: bool,
+}
