@@ -80,7 +80,9 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = bool>,
 {
-    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     // Twice per period, as sd_watchdog_enabled(3) advises.
     let mut ticks = interval((period / 2).max(Duration::from_millis(100)));
     loop {

@@ -22,9 +22,9 @@ impl Inherited {
         let mut descriptors = ListenFd::from_env();
         let mut sockets = HashMap::new();
         for (index, name) in names.split(':').enumerate().take(descriptors.len()) {
-            let socket = descriptors
-                .take_tcp_listener(index)
-                .with_context(|| format!("socket {name} from systemd is not a listening TCP socket"))?;
+            let socket = descriptors.take_tcp_listener(index).with_context(|| {
+                format!("socket {name} from systemd is not a listening TCP socket")
+            })?;
             sockets.extend(socket.map(|socket| (name.to_owned(), socket)));
         }
         Ok(Self(sockets))

@@ -19,7 +19,13 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
     // The journal stamps every line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let lines = lines.with_ansi(std::io::stderr().is_terminal()).with_target(false);
-    let started = if journal { lines.without_time().try_init() } else { lines.try_init() };
+    let lines = lines
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    let started = if journal {
+        lines.without_time().try_init()
+    } else {
+        lines.try_init()
+    };
     started.map_err(|error| anyhow::anyhow!("logging could not start: {error}"))
 }

@@ -1,0 +1,221 @@
+//! The site file: one TOML document, the only configuration a box reads. Unknown keys are refused by name and line.
+
+mod client;
+mod directory;
+mod federation;
+mod limits;
+mod log;
+mod registration;
+mod sample;
+
+use std::path::{Path, PathBuf};
+
+use ruma::OwnedServerName;
+use serde::Deserialize;
+
+pub use self::{
+    client::{Client, Tls},
+    directory::Directory,
+    federation::{ClientCertificates, Federation},
+    limits::Limits,
+    log::Log,
+    registration::Registration,
+    sample::SAMPLE,
+};
+
+/// A site file longer than this is not one.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Everything a site decides about its box.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The Matrix server name: what stands behind the colon in user ids. It can never change.
+    pub server_name: OwnedServerName,
+    /// Where the box keeps its keys, its database and what the directory published.
+    pub data_dir: PathBuf,
+    /// The listener for Matrix clients.
+    pub client: Client,
+    /// The listener for other servers, and whom to talk to.
+    pub federation: Federation,
+    /// The national role, on the one box that has it.
+    #[serde(default)]
+    pub directory: Option<Directory>,
+    /// Who may make an account.
+    #[serde(default)]
+    pub registration: Registration,
+    /// How much one client may ask for.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Health, metrics and status, for this machine alone.
+    #[serde(default)]
+    pub admin: Admin,
+    /// What is logged.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// The local listener for health checks, Prometheus and `status`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// A loopback address; port 0 takes any free one.
+    pub listen: std::net::SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 9091).into(),
+        }
+    }
+}
+
+/// Why a site file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("{path}: {why}")]
+    Unreadable {
+        /// The site file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The file is no TOML, or has a key or value that means nothing here.
+    #[error("{path}: {why}")]
+    Malformed {
+        /// The site file.
+        path: PathBuf,
+        /// The parser's message, with line and column.
+        why: String,
+    },
+    /// Every key is fine by itself, but together they make no sense.
+    #[error("{path}: {why}")]
+    Inconsistent {
+        /// The site file.
+        path: PathBuf,
+        /// What to change.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a site file.
+    ///
+    /// # Errors
+    ///
+    /// Names the file, and the line where there is one.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let unreadable = |why: String| Error::Unreadable {
+            path: path.to_owned(),
+            why,
+        };
+        let size = std::fs::metadata(path)
+            .map_err(|error| unreadable(error.to_string()))?
+            .len();
+        if size > MAX_BYTES {
+            return Err(unreadable(format!(
+                "{size} bytes is more than a site file may have ({MAX_BYTES})"
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Self::parse(&text).map_err(|error| error.at(path))
+    }
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| Problem::Malformed(error.to_string()))?;
+        config.check().map_err(Problem::Inconsistent)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.data_dir.is_absolute() {
+            return Err(format!(
+                "data_dir must be an absolute path, not {:?}",
+                self.data_dir
+            ));
+        }
+        if !self.admin.listen.ip().is_loopback() {
+            return Err(format!(
+                "admin.listen must be a loopback address, not {}",
+                self.admin.listen
+            ));
+        }
+        self.client.check()?;
+        self.federation
+            .check(&self.server_name, self.directory.is_some())?;
+        self.registration.check()
+    }
+}
+
+enum Problem {
+    Malformed(String),
+    Inconsistent(String),
+}
+
+impl Problem {
+    fn at(self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::Malformed(why) => Error::Malformed { path, why },
+            Self::Inconsistent(why) => Error::Inconsistent { path, why },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        match Config::parse(text) {
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(problem) => problem.at(Path::new("site.toml")).to_string(),
+        }
+    }
+
+    #[test]
+    fn the_sample_is_a_valid_site_file() {
+        let config = Config::parse(SAMPLE)
+            .map_err(|problem| problem.at(Path::new("sample")))
+            .unwrap();
+        assert_eq!(config.server_name.as_str(), "interieur.example.lu");
+        assert!(config.directory.is_none());
+    }
+
+    #[test]
+    fn every_commented_setting_of_the_sample_is_the_default() {
+        let uncommented: String = SAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("#= ").unwrap_or(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_ne!(uncommented, SAMPLE);
+        let [plain, explicit] = [SAMPLE, &uncommented].map(|text| {
+            let config = Config::parse(text)
+                .map_err(|problem| problem.at(Path::new("sample")))
+                .unwrap();
+            format!("{config:#?}")
+        });
+        assert_eq!(plain, explicit);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let message = refused(&SAMPLE.replace("[client]", "[client]\ncolour = \"red\""));
+        assert!(
+            message.contains("colour") && message.contains("line"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_name() {
+        let relative = refused(&SAMPLE.replace("/var/lib/luxchat", "luxchat"));
+        assert!(relative.contains("data_dir"), "{relative}");
+        let open_admin = refused(&format!("{SAMPLE}\n[admin]\nlisten = \"0.0.0.0:9091\"\n"));
+        assert!(open_admin.contains("admin.listen"), "{open_admin}");
+    }
+}

@@ -1,0 +1,24 @@
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Who may make an account. By default only the operator, with `luxchat-appliance user create`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registration {
+    /// Anybody who reaches the box.
+    pub open: bool,
+    /// Whoever has a registration token from the operator.
+    pub tokens: bool,
+    /// Programs that know the secret in this file, through `/_synapse/admin/v1/register`.
+    pub shared_secret_file: Option<PathBuf>,
+}
+
+impl Registration {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.open && self.tokens {
+            return Err("registration.open and registration.tokens exclude each other".to_owned());
+        }
+        Ok(())
+    }
+}
