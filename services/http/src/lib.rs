@@ -1,1 +1,35 @@
+//! Between axum and ruma: requests parsed into endpoint types within limits, responses and errors as Matrix writes them,
+//! and the layers that every API of the box shares.
+//!
+//! ```ignore
+//! async fn whoami(session: Session, Matrix(request): Matrix<whoami::v3::Request>) -> Result<Reply<whoami::v3::Response>, ApiError>;
+//!
+//! let router = Router::new().endpoint::<whoami::v3::Request, _>(whoami);
+//! let router = luxchat_http::with_fallbacks(router);
+//! ```
 
+mod body;
+mod cors;
+mod error;
+mod fallback;
+mod limits;
+mod nesting;
+mod panic;
+mod reply;
+mod request;
+mod routes;
+mod trace;
+
+pub use self::{
+    body::read_body,
+    cors::cors,
+    error::ApiError,
+    fallback::with_fallbacks,
+    limits::Limits,
+    nesting::check_json,
+    panic::{CatchPanic, catch_panic},
+    reply::Reply,
+    request::Matrix,
+    routes::Endpoints,
+    trace::trace,
+};
