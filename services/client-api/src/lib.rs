@@ -1,1 +1,17 @@
+//! The Matrix client-server API: one file per family of endpoints, each thin: parse, authenticate, ask a service, answer.
+//!
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/)
 
+mod auth;
+mod config;
+mod endpoints;
+mod error;
+mod rate;
+mod router;
+mod state;
+
+pub use self::{
+    config::{Config, RateLimits},
+    router::router,
+    state::{Services, State},
+};

@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+/// How accounts come to be and how their sessions live.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may make an account.
+    pub registration: Registration,
+    /// What a password hash costs.
+    pub password_cost: PasswordCost,
+    /// How many passwords are hashed at a time. Each takes the cost's memory.
+    pub password_concurrency: usize,
+    /// The shortest password, in characters.
+    pub password_min_length: usize,
+    /// How long an access token lives where the client can refresh it.
+    pub access_token_lifetime: Duration,
+    /// How long an access token lives where the client cannot refresh it; `None`: until logout.
+    pub unrefreshable_token_lifetime: Option<Duration>,
+    /// How many devices an account may have.
+    pub max_devices: usize,
+}
+
+/// Who may make an account, beside the operator. Everything is off by default.
+#[derive(Clone, Debug, Default)]
+pub struct Registration {
+    /// Anyone.
+    pub open: bool,
+    /// Whoever knows a registration token.
+    pub token: bool,
+    /// Whoever knows this secret, through `/_synapse/admin/v1/register`.
+    pub shared_secret: Option<String>,
+}
+
+/// Parameters of Argon2id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordCost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            registration: Registration::default(),
+            password_cost: PasswordCost::default(),
+            password_concurrency: 2,
+            password_min_length: 8,
+            access_token_lifetime: Duration::from_hours(1),
+            unrefreshable_token_lifetime: None,
+            max_devices: 1_000,
+        }
+    }
+}
+
+impl Default for PasswordCost {
+    /// What OWASP recommends: 19 MiB, two passes, one lane.
+    fn default() -> Self {
+        Self {
+            memory_kib: 19 * 1024,
+            passes: 2,
+            lanes: 1,
+        }
+    }
+}
+
+impl PasswordCost {
+    /// Next to nothing: for tests alone.
+    pub fn cheap() -> Self {
+        Self {
+            memory_kib: 8,
+            passes: 1,
+            lanes: 1,
+        }
+    }
+}

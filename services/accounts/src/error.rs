@@ -1,0 +1,97 @@
+use ruma::IdParseError;
+
+/// What can go wrong with accounts and sessions.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The access token is not known (any more).
+    #[error("unknown access token")]
+    UnknownToken,
+
+    /// The access token has expired; the session lives on and can be refreshed or logged in to again.
+    #[error("the access token has expired")]
+    ExpiredToken,
+
+    /// The refresh token is not known (any more).
+    #[error("unknown refresh token")]
+    UnknownRefreshToken,
+
+    /// An administrator has locked the account.
+    #[error("the account is locked")]
+    Locked,
+
+    /// The account exists no more.
+    #[error("the account is deactivated")]
+    Deactivated,
+
+    /// Wrong user or wrong password: which of them is nobody's business.
+    #[error("wrong user name or password")]
+    WrongCredentials,
+
+    /// No such account on this server.
+    #[error("there is no such account")]
+    NoSuchAccount,
+
+    /// No such device of this user.
+    #[error("there is no such device")]
+    NoSuchDevice,
+
+    /// The name is taken, or was.
+    #[error("the user name is taken")]
+    UserInUse,
+
+    /// The name cannot be that of a user.
+    #[error("invalid user name: {0}")]
+    InvalidUsername(&'static str),
+
+    /// An identifier does not parse.
+    #[error("invalid identifier: {0}")]
+    InvalidIdentifier(#[from] IdParseError),
+
+    /// The password is too short, or too long to hash.
+    #[error("weak password: {0}")]
+    WeakPassword(String),
+
+    /// This way of making an account is not open.
+    #[error("registration is disabled")]
+    RegistrationDisabled,
+
+    /// The registration token is unknown, used up or expired.
+    #[error("the registration token is not valid")]
+    InvalidRegistrationToken,
+
+    /// A shared-secret registration with a wrong code or an unknown nonce.
+    #[error("{0}")]
+    SharedSecret(&'static str),
+
+    /// A limit of the account.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+
+    /// Something is larger than allowed.
+    #[error("{0} is too large")]
+    TooLarge(&'static str),
+
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+
+    /// A value does not have the form it should.
+    #[error("invalid {what}: {why}")]
+    Invalid {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// A password hash could not be made or read.
+    #[error("password hashing: {0}")]
+    Hashing(String),
+
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] luxchat_store::Error),
+}
+
+/// The result of most functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

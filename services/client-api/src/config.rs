@@ -1,0 +1,74 @@
+use std::{net::IpAddr, num::NonZeroU32};
+
+use luxchat_http::Limits;
+
+/// How the client API is served.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The URL at which clients reach this server, for `/.well-known/matrix/client`; `None` where that file lies
+    /// elsewhere.
+    pub base_url: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// What a request body may be at most.
+    pub limits: Limits,
+    /// How many requests are served at a time, waiting syncs aside; more are told to come back.
+    pub max_concurrent_requests: usize,
+    /// How fast clients may ask; `None`: as fast as they can.
+    pub rate_limits: Option<RateLimits>,
+    /// The largest upload, in bytes, as told to clients.
+    pub max_upload_bytes: u64,
+}
+
+/// How many requests a client may make: as a burst, and in each second after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// For each user, all endpoints together.
+    pub user: Rate,
+    /// For each address, for requests without a valid token.
+    pub address: Rate,
+    /// For each address, for logins and registrations: what a guesser of passwords may do.
+    pub login: Rate,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests that may come at once.
+    pub burst: NonZeroU32,
+    /// Requests in each second after that.
+    pub per_second: NonZeroU32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            base_url: None,
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
+            max_concurrent_requests: 1_024,
+            rate_limits: Some(RateLimits::default()),
+            max_upload_bytes: 100 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            user: Rate::new(400, 100),
+            address: Rate::new(200, 50),
+            login: Rate::new(30, 2),
+        }
+    }
+}
+
+impl Rate {
+    /// `burst` at once, then `per_second`; zero counts as one.
+    pub fn new(burst: u32, per_second: u32) -> Self {
+        Self {
+            burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
+            per_second: NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One file per family of endpoints.
+
+mod account;
+mod account_data;
+mod capabilities;
+mod context;
+mod devices;
+mod discovery;
+mod filter;
+mod key_backup;
+mod keys;
+mod login;
+mod media_config;
+mod messages;
+mod openid;
+mod profile;
+mod push;
+mod receipts;
+mod register;
+mod room_create;
+mod room_directory;
+mod room_membership;
+mod room_send;
+mod room_state;
+mod room_upgrade;
+mod sync;
+mod tags;
+mod third_party;
+mod to_device;
+mod typing;
+mod user_directory;
+mod voip;
+
+use axum::Router;
+
+use crate::State;
+
+/// The endpoints of every family.
+pub(crate) fn routes() -> Router<State> {
+    Router::new()
+        .merge(account::routes())
+        .merge(account_data::routes())
+        .merge(capabilities::routes())
+        .merge(context::routes())
+        .merge(devices::routes())
+        .merge(user_directory::routes())
+        .merge(discovery::routes())
+        .merge(filter::routes())
+        .merge(key_backup::routes())
+        .merge(keys::routes())
+        .merge(login::routes())
+        .merge(media_config::routes())
+        .merge(messages::routes())
+        .merge(openid::routes())
+        .merge(profile::routes())
+        .merge(push::routes())
+        .merge(receipts::routes())
+        .merge(register::routes())
+        .merge(room_create::routes())
+        .merge(room_directory::routes())
+        .merge(room_membership::routes())
+        .merge(room_send::routes())
+        .merge(room_state::routes())
+        .merge(room_upgrade::routes())
+        .merge(sync::routes())
+        .merge(tags::routes())
+        .merge(third_party::routes())
+        .merge(to_device::routes())
+        .merge(typing::routes())
+        .merge(voip::routes())
+}

@@ -1,0 +1,72 @@
+//! What every endpoint works with.
+
+use std::{convert::Infallible, ops::Deref, sync::Arc};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use luxchat_accounts::Accounts;
+use luxchat_federation::Federation;
+use luxchat_store::Store;
+
+use crate::{Config, rate::Limiter};
+
+/// The services behind the client API.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The database.
+    pub store: Store,
+    /// Users and sessions.
+    pub accounts: Accounts,
+    /// Other servers.
+    pub federation: Federation,
+}
+
+/// The services and the configuration, as endpoints take them: `async fn get(state: State, ...)`. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct State {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    services: Services,
+    config: Config,
+    limiter: Option<Limiter>,
+}
+
+impl State {
+    pub(crate) fn new(services: Services, config: Config) -> Self {
+        let limiter = config.rate_limits.map(Limiter::new);
+        Self {
+            inner: Arc::new(Inner {
+                services,
+                config,
+                limiter,
+            }),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    pub(crate) fn limiter(&self) -> Option<&Limiter> {
+        self.inner.limiter.as_ref()
+    }
+}
+
+impl Deref for State {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.inner.services
+    }
+}
+
+impl FromRequestParts<Self> for State {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, state: &Self) -> Result<Self, Infallible> {
+        Ok(state.clone())
+    }
+}
