@@ -1,3 +1,23 @@
+CREATE TABLE account_data (
+    user_nid   INTEGER NOT NULL REFERENCES accounts,
+    event_type TEXT NOT NULL,
+    content    TEXT NOT NULL,
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, event_type)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE accounts (
+    user_nid       INTEGER NOT NULL PRIMARY KEY REFERENCES users,
+    -- Argon2id in PHC form; NULL for an account that cannot log in by password.
+    password_hash  TEXT,
+    is_admin       INTEGER NOT NULL DEFAULT 0 CHECK (is_admin IN (0, 1)),
+    created_ts     INTEGER NOT NULL,
+    -- Each NULL unless it is so. A deactivated account never comes back, and its name is never given again.
+    locked_ts      INTEGER,
+    suspended_ts   INTEGER,
+    deactivated_ts INTEGER
+) STRICT;
+
 CREATE TABLE aliases (
     alias       TEXT NOT NULL PRIMARY KEY,
     room_nid    INTEGER NOT NULL REFERENCES rooms,
@@ -10,6 +30,8 @@ CREATE TABLE chain_changes (
     ord           INTEGER NOT NULL,
     -- NULL: the entry was taken out of the state.
     event_nid     INTEGER REFERENCES events,
+    -- The global position of the change; grows with ord.
+    seq           INTEGER NOT NULL,
     PRIMARY KEY (chain_nid, state_key_nid, ord)
 ) STRICT, WITHOUT ROWID;
 
@@ -18,13 +40,15 @@ CREATE TABLE chains (
     room_nid         INTEGER NOT NULL REFERENCES rooms,
     parent_chain_nid INTEGER REFERENCES chains,
     parent_ord       INTEGER,
+    -- Parents up to a main chain, which has depth 0. Bounded, so that a look-up is.
+    depth            INTEGER NOT NULL,
     head_ord         INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE client_transactions (
     user_nid   INTEGER NOT NULL REFERENCES users,
     device_id  TEXT NOT NULL,
-    -- The endpoint family: 'send', 'redact', 'to_device'.
+    -- The endpoint that the transaction id belongs to, its room included.
     scope      TEXT NOT NULL,
     txn_id     TEXT NOT NULL,
     -- The event it made; NULL where it made none.
@@ -38,11 +62,69 @@ CREATE TABLE counters (
     value INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE cross_signing_keys (
+    user_nid INTEGER NOT NULL REFERENCES users,
+    usage    TEXT NOT NULL CHECK (usage IN ('master', 'self_signing', 'user_signing')),
+    -- The public key, which is also the key's name.
+    key_id   TEXT NOT NULL,
+    json     TEXT NOT NULL,
+    PRIMARY KEY (user_nid, usage)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE current_state (
     room_nid      INTEGER NOT NULL REFERENCES rooms,
     state_key_nid INTEGER NOT NULL REFERENCES state_keys,
     event_nid     INTEGER NOT NULL REFERENCES events,
     PRIMARY KEY (room_nid, state_key_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE destinations (
+    server_nid             INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
+    -- Cursors: everything up to these positions is acknowledged.
+    pdu_seq                INTEGER NOT NULL,
+    to_device_seq          INTEGER NOT NULL,
+    device_list_seq        INTEGER NOT NULL,
+    receipt_seq            INTEGER NOT NULL,
+    -- The transaction on its way reaches these positions; all NULL while there is none. It keeps its bounds, and so its
+    -- id, until it is acknowledged.
+    flying_pdu_seq         INTEGER,
+    flying_to_device_seq   INTEGER,
+    flying_device_list_seq INTEGER,
+    flying_receipt_seq     INTEGER,
+    -- Failed attempts in a row, and when to try again (milliseconds since the Unix epoch).
+    failures               INTEGER NOT NULL DEFAULT 0,
+    retry_ts               INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE device_changes (
+    seq       INTEGER NOT NULL PRIMARY KEY,
+    user_nid  INTEGER NOT NULL REFERENCES users,
+    -- NULL: the cross-signing keys changed.
+    device_id TEXT
+) STRICT;
+
+CREATE TABLE device_keys (
+    user_nid  INTEGER NOT NULL REFERENCES users,
+    device_id TEXT NOT NULL,
+    -- As uploaded, without `unsigned`.
+    json      TEXT NOT NULL,
+    PRIMARY KEY (user_nid, device_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_lists (
+    user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES users,
+    seq      INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE devices (
+    user_nid     INTEGER NOT NULL REFERENCES accounts,
+    device_id    TEXT NOT NULL,
+    display_name TEXT,
+    created_ts   INTEGER NOT NULL,
+    -- Written in batches: some minutes may be missing after a crash.
+    last_seen_ts INTEGER,
+    last_seen_ip TEXT,
+    PRIMARY KEY (user_nid, device_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event_auth (
@@ -55,6 +137,16 @@ CREATE TABLE event_json (
     event_nid INTEGER NOT NULL PRIMARY KEY REFERENCES events,
     json      TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE event_relations (
+    room_nid  INTEGER NOT NULL REFERENCES rooms,
+    -- By name: a parent may arrive after its children.
+    parent_id TEXT NOT NULL,
+    pos       INTEGER NOT NULL,
+    child_nid INTEGER NOT NULL REFERENCES events,
+    rel_type  TEXT NOT NULL,
+    PRIMARY KEY (room_nid, parent_id, pos)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE events (
     event_nid        INTEGER NOT NULL PRIMARY KEY,
@@ -73,8 +165,10 @@ CREATE TABLE events (
     origin_server_ts INTEGER NOT NULL,
     -- 0 accepted, 1 soft-failed, 2 rejected.
     status           INTEGER NOT NULL CHECK (status IN (0, 1, 2)),
-    -- 1 for an event of this server's users: what the federation outbox reads.
-    is_local         INTEGER NOT NULL CHECK (is_local IN (0, 1)),
+    -- content.membership of an m.room.member state event.
+    membership       TEXT,
+    -- 1 for an event that this server distributes: its users' own, and joins that it brokered for another server.
+    is_outgoing      INTEGER NOT NULL CHECK (is_outgoing IN (0, 1)),
     -- State coordinates before and after the event; all NULL for an outlier.
     before_chain_nid INTEGER REFERENCES chains,
     before_ord       INTEGER,
@@ -86,6 +180,70 @@ CREATE TABLE events (
     redacted_by      INTEGER REFERENCES events,
     UNIQUE (room_nid, event_id)
 ) STRICT;
+
+CREATE TABLE fallback_keys (
+    user_nid  INTEGER NOT NULL REFERENCES users,
+    device_id TEXT NOT NULL,
+    algorithm TEXT NOT NULL,
+    key_id    TEXT NOT NULL,
+    json      TEXT NOT NULL,
+    used      INTEGER NOT NULL CHECK (used IN (0, 1)),
+    PRIMARY KEY (user_nid, device_id, algorithm)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE filters (
+    user_nid   INTEGER NOT NULL REFERENCES accounts,
+    filter_id  INTEGER NOT NULL,
+    -- JSON as the client wrote it, without whitespace.
+    definition TEXT NOT NULL,
+    PRIMARY KEY (user_nid, filter_id),
+    UNIQUE (user_nid, definition)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE highlights (
+    user_nid INTEGER NOT NULL REFERENCES users,
+    room_nid INTEGER NOT NULL REFERENCES rooms,
+    pos      INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, room_nid, pos)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE key_backup_sessions (
+    user_nid            INTEGER NOT NULL REFERENCES users,
+    version             INTEGER NOT NULL,
+    room_id             TEXT NOT NULL,
+    session_id          TEXT NOT NULL,
+    first_message_index INTEGER NOT NULL,
+    forwarded_count     INTEGER NOT NULL,
+    is_verified         INTEGER NOT NULL CHECK (is_verified IN (0, 1)),
+    json                TEXT NOT NULL,
+    PRIMARY KEY (user_nid, version, room_id, session_id),
+    FOREIGN KEY (user_nid, version) REFERENCES key_backups
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE key_backups (
+    user_nid  INTEGER NOT NULL REFERENCES users,
+    version   INTEGER NOT NULL,
+    algorithm TEXT NOT NULL,
+    auth_data TEXT NOT NULL,
+    -- Grows with every change of the backup's sessions.
+    etag      INTEGER NOT NULL,
+    -- Sessions in the backup.
+    count     INTEGER NOT NULL,
+    -- A deleted version keeps its row, so that its number is never given out again.
+    deleted   INTEGER NOT NULL CHECK (deleted IN (0, 1)),
+    PRIMARY KEY (user_nid, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE key_signatures (
+    target_nid    INTEGER NOT NULL REFERENCES users,
+    -- A device id, or the public part of a cross-signing key.
+    target_key    TEXT NOT NULL,
+    signer_nid    INTEGER NOT NULL REFERENCES users,
+    -- With its algorithm, as in `signatures`.
+    signer_key_id TEXT NOT NULL,
+    signature     TEXT NOT NULL,
+    PRIMARY KEY (target_nid, target_key, signer_nid, signer_key_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE members (
     room_nid   INTEGER NOT NULL REFERENCES rooms,
@@ -105,9 +263,117 @@ CREATE TABLE missing_prevs (
     PRIMARY KEY (room_nid, event_id, child_nid)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE one_time_keys (
+    user_nid   INTEGER NOT NULL REFERENCES users,
+    device_id  TEXT NOT NULL,
+    algorithm  TEXT NOT NULL,
+    key_id     TEXT NOT NULL,
+    -- The position of the upload: keys are given out in this order.
+    seq        INTEGER NOT NULL,
+    -- The position of the claim; NULL while the key can be claimed.
+    claimed_at INTEGER,
+    json       TEXT NOT NULL,
+    PRIMARY KEY (user_nid, device_id, algorithm, key_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pending_redactions (
+    room_nid      INTEGER NOT NULL REFERENCES rooms,
+    -- The event to redact.
+    event_id      TEXT NOT NULL,
+    redaction_nid INTEGER NOT NULL REFERENCES events,
+    -- 1 where the redaction's sender had the power to redact anybody's events, 0: those of their own server only.
+    any_sender    INTEGER NOT NULL CHECK (any_sender IN (0, 1)),
+    PRIMARY KEY (room_nid, event_id, redaction_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE profile_fields (
+    user_nid INTEGER NOT NULL REFERENCES users,
+    field    TEXT NOT NULL,
+    -- JSON.
+    value    TEXT NOT NULL,
+    PRIMARY KEY (user_nid, field)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE published_rooms (
     room_nid INTEGER NOT NULL PRIMARY KEY REFERENCES rooms
 ) STRICT;
+
+CREATE TABLE read_positions (
+    user_nid   INTEGER NOT NULL REFERENCES users,
+    room_nid   INTEGER NOT NULL REFERENCES rooms,
+    -- events.pos and events.notify_ord of the event read.
+    pos        INTEGER NOT NULL,
+    notify_ord INTEGER NOT NULL,
+    -- The global position at which the user read.
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, room_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE receipts (
+    room_nid     INTEGER NOT NULL REFERENCES rooms,
+    user_nid     INTEGER NOT NULL REFERENCES users,
+    -- 'm.read' or 'm.read.private'.
+    receipt_type TEXT NOT NULL,
+    -- 'main', a thread root, or '' for an unthreaded receipt.
+    thread_id    TEXT NOT NULL,
+    -- By name: a peer's receipt may arrive before its event.
+    event_id     TEXT NOT NULL,
+    ts           INTEGER NOT NULL,
+    seq          INTEGER NOT NULL,
+    -- 1 for a receipt of this server's users: what the federation sender reads.
+    is_local     INTEGER NOT NULL CHECK (is_local IN (0, 1)),
+    PRIMARY KEY (room_nid, user_nid, receipt_type, thread_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE received_to_device (
+    server_nid  INTEGER NOT NULL REFERENCES servers,
+    message_id  TEXT NOT NULL,
+    received_ts INTEGER NOT NULL,
+    PRIMARY KEY (server_nid, message_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE received_transactions (
+    server_nid  INTEGER NOT NULL REFERENCES servers,
+    txn_id      TEXT NOT NULL,
+    response    TEXT NOT NULL,
+    received_ts INTEGER NOT NULL,
+    PRIMARY KEY (server_nid, txn_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE registration_tokens (
+    token        TEXT NOT NULL PRIMARY KEY,
+    -- NULL: any number.
+    uses_allowed INTEGER,
+    uses         INTEGER NOT NULL DEFAULT 0,
+    -- NULL: never.
+    expires_ts   INTEGER,
+    created_ts   INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE remote_device_lists (
+    user_nid  INTEGER NOT NULL PRIMARY KEY REFERENCES users,
+    -- The last m.device_list_update that the cache contains; NULL where the list came without one.
+    stream_id INTEGER,
+    -- The position at which the list was fetched.
+    seq       INTEGER NOT NULL,
+    -- 1 once an update was missed: fetch anew before use.
+    stale     INTEGER NOT NULL CHECK (stale IN (0, 1))
+) STRICT;
+
+CREATE TABLE room_account_data (
+    user_nid   INTEGER NOT NULL REFERENCES accounts,
+    room_nid   INTEGER NOT NULL REFERENCES rooms,
+    event_type TEXT NOT NULL,
+    content    TEXT NOT NULL,
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, room_nid, event_type)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE room_highlights (
+    room_nid INTEGER NOT NULL REFERENCES rooms,
+    pos      INTEGER NOT NULL,
+    PRIMARY KEY (room_nid, pos)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE room_servers (
     room_nid   INTEGER NOT NULL REFERENCES rooms,
@@ -129,10 +395,35 @@ CREATE TABLE rooms (
     notify_count   INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
+CREATE TABLE server_key_documents (
+    server_nid     INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
+    json           TEXT NOT NULL,
+    valid_until_ts INTEGER NOT NULL,
+    fetched_ts     INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE server_keys (
+    server_nid     INTEGER NOT NULL REFERENCES servers,
+    key_id         TEXT NOT NULL,
+    public_key     BLOB NOT NULL,
+    -- The key signs nothing with a later timestamp.
+    valid_until_ts INTEGER NOT NULL,
+    -- 1 for a key that its server has retired: its validity never grows again.
+    is_old         INTEGER NOT NULL CHECK (is_old IN (0, 1)),
+    PRIMARY KEY (server_nid, key_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE servers (
     server_nid  INTEGER NOT NULL PRIMARY KEY,
     server_name TEXT NOT NULL UNIQUE
 ) STRICT;
+
+CREATE TABLE signature_changes (
+    signer_nid INTEGER NOT NULL REFERENCES users,
+    target_nid INTEGER NOT NULL REFERENCES users,
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY (signer_nid, target_nid)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE state_keys (
     state_key_nid INTEGER NOT NULL PRIMARY KEY,
@@ -155,28 +446,88 @@ CREATE TABLE tips (
     PRIMARY KEY (room_nid, event_nid)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE to_device_inbox (
+    user_nid  INTEGER NOT NULL REFERENCES users,
+    device_id TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    -- The event as the device gets it: type, sender, content.
+    json      TEXT NOT NULL,
+    PRIMARY KEY (user_nid, device_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE to_device_outbox (
+    server_nid INTEGER NOT NULL REFERENCES servers,
+    seq        INTEGER NOT NULL,
+    -- The EDU's content.
+    json       TEXT NOT NULL,
+    PRIMARY KEY (server_nid, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE token_pairs (
+    pair_nid          INTEGER NOT NULL PRIMARY KEY,
+    user_nid          INTEGER NOT NULL,
+    device_id         TEXT NOT NULL,
+    access_hash       BLOB NOT NULL UNIQUE,
+    -- NULL: never.
+    access_expires_ts INTEGER,
+    -- NULL: the client did not ask for one.
+    refresh_hash      BLOB UNIQUE,
+    -- The pair that this one was refreshed from. It stays valid until this one is first used.
+    replaces_nid      INTEGER REFERENCES token_pairs ON DELETE SET NULL,
+    FOREIGN KEY (user_nid, device_id) REFERENCES devices ON DELETE CASCADE
+) STRICT;
+
 CREATE TABLE users (
     user_nid   INTEGER NOT NULL PRIMARY KEY,
     user_id    TEXT NOT NULL UNIQUE,
     server_nid INTEGER NOT NULL REFERENCES servers
 ) STRICT;
 
+CREATE INDEX account_data_by_seq ON account_data (user_nid, seq);
+
 CREATE INDEX aliases_by_room ON aliases (room_nid);
 
 CREATE INDEX chain_changes_by_ord ON chain_changes (chain_nid, ord);
+
+CREATE INDEX chain_changes_by_seq ON chain_changes (chain_nid, seq);
 
 CREATE INDEX client_transactions_by_age ON client_transactions (created_ts);
 
 CREATE INDEX client_transactions_by_event ON client_transactions (event_nid) WHERE event_nid IS NOT NULL;
 
+CREATE INDEX device_changes_by_user ON device_changes (user_nid, seq);
+
+CREATE INDEX device_lists_by_seq ON device_lists (seq);
+
 CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NULL;
 
-CREATE INDEX events_local ON events (seq) WHERE is_local = 1;
+CREATE INDEX events_outgoing ON events (seq) WHERE is_outgoing = 1;
 
 CREATE INDEX members_by_membership ON members (room_nid, membership);
 
+CREATE INDEX members_by_seq ON members (seq);
+
 CREATE INDEX members_by_user ON members (user_nid, membership);
 
+CREATE INDEX one_time_keys_claimed ON one_time_keys (user_nid, device_id, algorithm, claimed_at)
+    WHERE claimed_at IS NOT NULL;
+
+CREATE INDEX one_time_keys_unclaimed ON one_time_keys (user_nid, device_id, algorithm, seq) WHERE claimed_at IS NULL;
+
+CREATE INDEX receipts_by_seq ON receipts (room_nid, seq);
+
+CREATE INDEX receipts_local ON receipts (seq) WHERE is_local = 1 AND receipt_type = 'm.read';
+
+CREATE INDEX received_to_device_by_age ON received_to_device (received_ts);
+
+CREATE INDEX received_transactions_by_age ON received_transactions (received_ts);
+
+CREATE INDEX room_account_data_by_seq ON room_account_data (user_nid, seq);
+
 CREATE INDEX room_servers_by_server ON room_servers (server_nid, room_nid);
+
+CREATE INDEX token_pairs_by_device ON token_pairs (user_nid, device_id);
+
+CREATE INDEX token_pairs_by_replaced ON token_pairs (replaces_nid) WHERE replaces_nid IS NOT NULL;
 
 CREATE INDEX users_by_server ON users (server_nid);

@@ -1,1 +1,50 @@
--- 0005_federation
+-- What this server owes others, and what it knows of them.
+
+CREATE TABLE destinations (
+    server_nid             INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
+    -- Cursors: everything up to these positions is acknowledged.
+    pdu_seq                INTEGER NOT NULL,
+    to_device_seq          INTEGER NOT NULL,
+    device_list_seq        INTEGER NOT NULL,
+    receipt_seq            INTEGER NOT NULL,
+    -- The transaction on its way reaches these positions; all NULL while there is none. It keeps its bounds, and so its
+    -- id, until it is acknowledged.
+    flying_pdu_seq         INTEGER,
+    flying_to_device_seq   INTEGER,
+    flying_device_list_seq INTEGER,
+    flying_receipt_seq     INTEGER,
+    -- Failed attempts in a row, and when to try again (milliseconds since the Unix epoch).
+    failures               INTEGER NOT NULL DEFAULT 0,
+    retry_ts               INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Keys of other servers, one row each.
+CREATE TABLE server_keys (
+    server_nid     INTEGER NOT NULL REFERENCES servers,
+    key_id         TEXT NOT NULL,
+    public_key     BLOB NOT NULL,
+    -- The key signs nothing with a later timestamp.
+    valid_until_ts INTEGER NOT NULL,
+    -- 1 for a key that its server has retired: its validity never grows again.
+    is_old         INTEGER NOT NULL CHECK (is_old IN (0, 1)),
+    PRIMARY KEY (server_nid, key_id)
+) STRICT, WITHOUT ROWID;
+
+-- The newest key document of each other server, as its server signed it: what a notary passes on.
+CREATE TABLE server_key_documents (
+    server_nid     INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
+    json           TEXT NOT NULL,
+    valid_until_ts INTEGER NOT NULL,
+    fetched_ts     INTEGER NOT NULL
+) STRICT;
+
+-- Transactions of other servers that were processed, with what they were answered.
+CREATE TABLE received_transactions (
+    server_nid  INTEGER NOT NULL REFERENCES servers,
+    txn_id      TEXT NOT NULL,
+    response    TEXT NOT NULL,
+    received_ts INTEGER NOT NULL,
+    PRIMARY KEY (server_nid, txn_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX received_transactions_by_age ON received_transactions (received_ts);

@@ -12,21 +12,31 @@
 
 mod clock;
 mod connection;
+mod destinations;
 mod error;
 mod hub;
 mod migrations;
 mod names;
 mod nid;
+mod read_positions;
 mod readers;
+mod receipts;
+mod received_transactions;
+mod server_keys;
 mod store;
+mod sync_queries;
 mod tx;
 mod writer;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
+    destinations::{Destination, Reach},
     error::{Error, Result},
     hub::{Announcement, Listener, Topic},
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
+    server_keys::{ServerKey, ServerKeyDocument},
+    read_positions::Unread,
+    receipts::{OutgoingReceipt, Receipt},
     store::{Config, Store},
     tx::{ReadTx, WriteTx},
 };
