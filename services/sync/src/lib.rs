@@ -1,1 +1,20 @@
+//! What changed for a user since a position, and what they may read of their rooms.
+//!
+//! [`Sync`] only reads the store. Its two companions write: [`Typing`] takes a position for every change of who types,
+//! so that waiting clients wake, and [`Receipts`] stores what users have read. Nothing here speaks HTTP: the Matrix error
+//! code of an [`Error`] is the caller's choice.
 
+mod client_event;
+mod error;
+mod receipts;
+mod sync;
+mod token;
+mod typing;
+
+pub use self::{
+    error::{Error, Result},
+    receipts::{ReceiptKind, Receipts},
+    sync::{Sync, SyncRequest, Viewer},
+    token::SyncToken,
+    typing::Typing,
+};

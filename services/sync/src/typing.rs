@@ -1,0 +1,255 @@
+//! Who is typing where. In memory only: it is forgotten on restart, as clients expect.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use luxchat_store::{Position, RoomNid, Store, Topic};
+use ruma::{
+    OwnedUserId, RoomId, ServerName, UserId, api::federation::transactions::edu::TypingContent,
+    events::room::member::MembershipState,
+};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::{Error, Result};
+
+/// Users that may type in one room at a time; more are not shown.
+const USERS_PER_ROOM: usize = 100;
+
+/// Rooms with a typing state; the one that changed longest ago makes room for a new one.
+const ROOMS: usize = 10_000;
+
+/// The longest that a user types without saying so again.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// How long a remote user is taken to type: peers repeat themselves before, and say when it ends.
+const REMOTE: Duration = Duration::from_secs(60);
+
+/// Who types where. Clones share the state.
+#[derive(Clone, Debug)]
+pub struct Typing {
+    store: Store,
+    rooms: Arc<Mutex<HashMap<RoomNid, RoomTyping>>>,
+}
+
+#[derive(Debug)]
+struct RoomTyping {
+    /// Each user, and when they stop unless they say more.
+    users: HashMap<OwnedUserId, Instant>,
+    /// The position of the last change of the set of users.
+    seq: Position,
+    /// Whether a task waits for the first to stop.
+    has_timer: bool,
+}
+
+impl Typing {
+    /// Nobody types.
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            rooms: Arc::default(),
+        }
+    }
+
+    /// A local user starts or goes on typing, for at most `timeout`. Says whether this is news to others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] where the user is not joined to the room.
+    pub async fn start(
+        &self,
+        user_id: &UserId,
+        room_id: &RoomId,
+        timeout: Duration,
+    ) -> Result<bool> {
+        let room = self.joined_room(user_id, room_id).await?;
+        self.set(room, user_id, Some(timeout.min(LONGEST))).await
+    }
+
+    /// A local user stops typing. Says whether this is news to others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] where the user is not joined to the room.
+    pub async fn stop(&self, user_id: &UserId, room_id: &RoomId) -> Result<bool> {
+        let room = self.joined_room(user_id, room_id).await?;
+        self.set(room, user_id, None).await
+    }
+
+    /// A peer says who of its users types. What is not its business is ignored.
+    /// [Spec](https://spec.matrix.org/v1.19/server-server-api/#typing-notifications).
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn receive(&self, origin: &ServerName, content: TypingContent) -> Result<()> {
+        if content.user_id.server_name() != origin {
+            debug!(%origin, "typing notification for a user of another server");
+            return Ok(());
+        }
+        match self.joined_room(&content.user_id, &content.room_id).await {
+            Ok(room) => {
+                let timeout = content.typing.then_some(REMOTE);
+                self.set(room, &content.user_id, timeout).await?;
+                Ok(())
+            }
+            Err(Error::Forbidden(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who types in a room, where that changed after a position.
+    pub fn changed_since(&self, room: RoomNid, since: Position) -> Option<Vec<OwnedUserId>> {
+        let rooms = self.lock();
+        let typing = rooms.get(&room).filter(|typing| typing.seq > since)?;
+        let mut users: Vec<_> = typing.users.keys().cloned().collect();
+        users.sort();
+        Some(users)
+    }
+
+    /// The rooms whose typing users changed after a position.
+    pub fn rooms_changed_since(&self, since: Position) -> Vec<RoomNid> {
+        let rooms = self.lock();
+        let changed = rooms.iter().filter(|(_, typing)| typing.seq > since);
+        changed.map(|(room, _)| *room).collect()
+    }
+
+    async fn joined_room(&self, user_id: &UserId, room_id: &RoomId) -> Result<RoomNid> {
+        let (user_id, room_id) = (user_id.to_owned(), room_id.to_owned());
+        let room = self
+            .store
+            .read(move |tx| tx.room_with_membership(&room_id, &user_id))
+            .await?;
+        match room {
+            Some((room, MembershipState::Join)) => Ok(room),
+            _ => Err(Error::Forbidden("the user is not in the room")),
+        }
+    }
+
+    async fn set(
+        &self,
+        room: RoomNid,
+        user_id: &UserId,
+        timeout: Option<Duration>,
+    ) -> Result<bool> {
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        if self.prolong(room, user_id, until) {
+            return Ok(false);
+        }
+        let (typing, user_id) = (self.clone(), user_id.to_owned());
+        self.update(room, move |users| match until {
+            Some(until) => {
+                if users.len() < USERS_PER_ROOM || users.contains_key(&user_id) {
+                    users.insert(user_id, until);
+                }
+            }
+            None => {
+                users.remove(&user_id);
+            }
+        })
+        .await?;
+        if until.is_some() {
+            typing.ensure_timer(room);
+        }
+        Ok(true)
+    }
+
+    /// Applies what changes nothing for others, and says whether that was all.
+    fn prolong(&self, room: RoomNid, user_id: &UserId, until: Option<Instant>) -> bool {
+        let mut rooms = self.lock();
+        let held = rooms
+            .get_mut(&room)
+            .and_then(|typing| typing.users.get_mut(user_id));
+        match (held, until) {
+            (Some(held), Some(until)) => {
+                *held = until;
+                true
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Changes a room's set of users at a new position, and wakes the room. The set changes on the writer's thread
+    /// before the position is announced: whoever wakes sees it.
+    async fn update(
+        &self,
+        room: RoomNid,
+        change: impl FnOnce(&mut HashMap<OwnedUserId, Instant>) + Send + 'static,
+    ) -> Result<()> {
+        let rooms = Arc::clone(&self.rooms);
+        self.store
+            .write(move |tx| {
+                let seq = tx.next_position();
+                tx.announce(Topic::Room(room));
+                let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
+                make_room(&mut rooms, room);
+                let typing = rooms.entry(room).or_insert_with(|| RoomTyping {
+                    users: HashMap::new(),
+                    seq,
+                    has_timer: false,
+                });
+                change(&mut typing.users);
+                typing.seq = seq;
+                Ok(())
+            })
+            .await
+    }
+
+    fn ensure_timer(&self, room: RoomNid) {
+        let mut rooms = self.lock();
+        if let Some(typing) = rooms.get_mut(&room)
+            && !typing.has_timer
+        {
+            typing.has_timer = true;
+            tokio::spawn(self.clone().expire(room));
+        }
+    }
+
+    /// Takes users out of a room as their time comes, until nobody is left.
+    async fn expire(self, room: RoomNid) {
+        while let Some(first) = self.first_to_stop(room) {
+            tokio::time::sleep_until(first).await;
+            let now = Instant::now();
+            let due = {
+                let rooms = self.lock();
+                let users = rooms.get(&room).map(|typing| &typing.users);
+                users.is_some_and(|users| users.values().any(|until| *until <= now))
+            };
+            let removal = |users: &mut HashMap<OwnedUserId, Instant>| {
+                users.retain(|_, until| *until > Instant::now());
+            };
+            if due && let Err(error) = self.update(room, removal).await {
+                // The set itself has changed; only the wake is late.
+                debug!(%error, "typing users expired without a position");
+            }
+        }
+    }
+
+    /// When the next user of a room stops; `None` ends the room's timer.
+    fn first_to_stop(&self, room: RoomNid) -> Option<Instant> {
+        let mut rooms = self.lock();
+        let typing = rooms.get_mut(&room)?;
+        let first = typing.users.values().min().copied();
+        typing.has_timer = first.is_some();
+        first
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomNid, RoomTyping>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops the room that changed longest ago where a new one would be one too many.
+fn make_room(rooms: &mut HashMap<RoomNid, RoomTyping>, room: RoomNid) {
+    if rooms.len() < ROOMS || rooms.contains_key(&room) {
+        return;
+    }
+    let oldest = rooms.iter().min_by_key(|(_, typing)| typing.seq);
+    if let Some(oldest) = oldest.map(|(room, _)| *room) {
+        rooms.remove(&oldest);
+    }
+}
