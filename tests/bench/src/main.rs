@@ -1,1 +1,161 @@
-fn main() {}
+//! The command line of the load generator.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead as _, BufReader, Write},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
+use luxchat_bench::{Accounts, Line, Plan, Processes, Registration, Report, Scenario, Target};
+
+/// Load a Matrix homeserver and measure it.
+#[derive(Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    measure: Option<Measure>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lay recorded lines out as Markdown, with ratios.
+    Table {
+        /// The server whose figures are compared with those of each other.
+        #[arg(long, default_value = "appliance")]
+        subject: String,
+        /// Files of JSON lines.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Measure {
+    /// Where the server listens, such as http://127.0.0.1:8008.
+    #[arg(long, required = true)]
+    base_url: String,
+    /// How to make accounts: shared-secret:SECRET, token:TOKEN or open.
+    #[arg(long, required = true)]
+    registration: Registration,
+    /// A process of the server, whose CPU time and memory are recorded with those of its children. May be repeated.
+    #[arg(long)]
+    pid: Vec<u32>,
+    /// What to call the server in the results.
+    #[arg(long, default_value = "appliance")]
+    label: String,
+    /// The number of this run among several of the same comparison.
+    #[arg(long, default_value_t = 1)]
+    round: u32,
+    /// Append the lines to this file instead of writing them to standard output.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Load a server that is not on this machine.
+    #[arg(long)]
+    allow_remote: bool,
+    /// Seconds for which each level is measured at most.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Seconds that each level runs unmeasured before.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
+    warm_up: u64,
+    /// Operations for which each level is measured at most.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    operations: u64,
+    /// Numbers of concurrent clients.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,50", value_parser = size)]
+    concurrency: Vec<usize>,
+    /// Rooms of send-many-rooms.
+    #[arg(long, default_value = "20", value_parser = size)]
+    rooms: usize,
+    /// Numbers of syncing members of fan-out.
+    #[arg(long, value_delimiter = ',', default_value = "10,50", value_parser = size)]
+    fan_out: Vec<usize>,
+    /// Rooms of the account that initial-sync and incremental-sync use.
+    #[arg(long, default_value = "200", value_parser = size)]
+    sync_rooms: usize,
+    /// Messages in each of these rooms.
+    #[arg(long, default_value = "10", value_parser = size)]
+    sync_messages: usize,
+    /// How many initial syncs are measured.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    initial_syncs: u64,
+    /// What to measure, in this order; all when none is named.
+    scenarios: Vec<Scenario>,
+}
+
+/// One thread: the generator leaves the rest of the machine to the server.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match (cli.command, cli.measure) {
+        (Some(Command::Table { subject, files }), _) => table(&subject, &files),
+        (None, Some(options)) => measure(options).await,
+        (None, None) => anyhow::bail!("nothing to do; see --help"),
+    }
+}
+
+async fn measure(options: Measure) -> Result<()> {
+    let target = Target::resolve(&options.base_url, options.allow_remote)?;
+    let plan = Plan {
+        time: Duration::from_secs(options.seconds),
+        warm_up: Duration::from_secs(options.warm_up),
+        operations: options.operations,
+        concurrency: options.concurrency,
+        rooms: options.rooms,
+        fan_out: options.fan_out,
+        sync_rooms: options.sync_rooms,
+        sync_messages: options.sync_messages,
+        initial_syncs: options.initial_syncs,
+    };
+    let scenarios = match options.scenarios.as_slice() {
+        [] => Scenario::value_variants(),
+        named => named,
+    };
+    let mut output: Box<dyn Write> = match &options.out {
+        None => Box::new(io::stdout()),
+        Some(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            Box::new(file.with_context(|| format!("cannot open {}", path.display()))?)
+        }
+    };
+    let mut report = Report {
+        target: options.label,
+        round: options.round,
+        processes: Processes::new(options.pid),
+        output: &mut output,
+    };
+    let mut accounts = Accounts::new(target, options.registration);
+    luxchat_bench::run(scenarios, &plan, &mut accounts, &mut report).await
+}
+
+fn table(subject: &str, files: &[PathBuf]) -> Result<()> {
+    let mut lines = Vec::new();
+    for path in files {
+        let named = || format!("cannot read {}", path.display());
+        for line in BufReader::new(File::open(path).with_context(named)?).lines() {
+            let line: Line =
+                serde_json::from_str(&line.with_context(named)?).with_context(named)?;
+            lines.push(line);
+        }
+    }
+    let table = luxchat_bench::render_table(&lines, subject).context("the files hold no lines")?;
+    io::stdout().write_all(table.as_bytes())?;
+    Ok(())
+}
+
+/// A number of clients or rooms that one machine can bear.
+fn size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ 1..=10_000) => Ok(size),
+        _ => Err("expected a number from 1 to 10000".to_owned()),
+    }
+}

@@ -1,0 +1,180 @@
+//! The client-server API calls that the scenarios make, as a lean client makes them.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    connection::{Connection, Failure},
+    target::Target,
+};
+
+/// Ten events a room, as most clients ask for at first.
+const SYNC_FILTER: &str = r#"{"room":{"timeline":{"limit":10}}}"#;
+
+/// A logged-in device.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    authorization: HeaderValue,
+}
+
+/// A device with a connection of its own.
+#[derive(Debug)]
+pub(crate) struct Client {
+    connection: Connection,
+    session: Session,
+}
+
+/// The answer to `/sync`, undecoded but for its token.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    pub(crate) next_batch: String,
+    pub(crate) body: Bytes,
+}
+
+#[derive(Deserialize)]
+struct RoomId {
+    room_id: String,
+}
+
+#[derive(Deserialize)]
+struct NextBatch {
+    next_batch: String,
+}
+
+#[derive(Deserialize)]
+struct AccessToken {
+    access_token: String,
+}
+
+impl Session {
+    /// From an access token; `None` when the token cannot stand in a header.
+    pub(crate) fn new(access_token: &str) -> Option<Self> {
+        let mut authorization = HeaderValue::try_from(format!("Bearer {access_token}")).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self { authorization })
+    }
+
+    /// Logs a new device in with a password.
+    pub(crate) async fn log_in(
+        connection: &mut Connection,
+        localpart: &str,
+        password: &str,
+    ) -> Result<Self, Failure> {
+        let body = json(&serde_json::json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": localpart },
+            "password": password,
+        }))?;
+        let body = connection
+            .request(Method::POST, "/_matrix/client/v3/login", None, body)
+            .await?;
+        let reply: AccessToken = serde_json::from_slice(&body)?;
+        Self::new(&reply.access_token).ok_or(Failure::Incomplete("a usable access token"))
+    }
+}
+
+impl Client {
+    pub(crate) fn new(target: Target, session: Session) -> Self {
+        Self {
+            connection: Connection::new(target),
+            session,
+        }
+    }
+
+    /// Creates an unencrypted room that anybody may join, and returns its id.
+    pub(crate) async fn create_room(&mut self, name: &str) -> Result<String, Failure> {
+        let body = json(&serde_json::json!({ "preset": "public_chat", "name": name }))?;
+        let reply: RoomId = self.post("/_matrix/client/v3/createRoom", body).await?;
+        Ok(reply.room_id)
+    }
+
+    pub(crate) async fn join(&mut self, room_id: &str) -> Result<(), Failure> {
+        let path = format!("/_matrix/client/v3/rooms/{}/join", encode(room_id));
+        self.post::<RoomId>(&path, Bytes::from_static(b"{}"))
+            .await?;
+        Ok(())
+    }
+
+    /// Sends a text message. `txn_id` must be new for this device.
+    pub(crate) async fn send(
+        &mut self,
+        room_id: &str,
+        txn_id: &str,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let room_id = encode(room_id);
+        let path = format!(
+            "/_matrix/client/v3/rooms/{room_id}/send/m.room.message/{}",
+            encode(txn_id)
+        );
+        let body = json(&serde_json::json!({ "msgtype": "m.text", "body": text }))?;
+        self.request(Method::PUT, &path, body).await?;
+        Ok(())
+    }
+
+    /// Syncs from the start, or from a token, waiting up to `timeout_ms` for news.
+    pub(crate) async fn sync(
+        &mut self,
+        since: Option<&str>,
+        timeout_ms: u32,
+    ) -> Result<Synced, Failure> {
+        let mut path = format!(
+            "/_matrix/client/v3/sync?set_presence=offline&timeout={timeout_ms}&filter={}",
+            encode(SYNC_FILTER)
+        );
+        if let Some(since) = since {
+            path.push_str("&since=");
+            path.push_str(&encode(since));
+        }
+        let body = self.request(Method::GET, &path, Bytes::new()).await?;
+        let NextBatch { next_batch } = serde_json::from_slice(&body)?;
+        Ok(Synced { next_batch, body })
+    }
+
+    async fn post<T: DeserializeOwned>(&mut self, path: &str, body: Bytes) -> Result<T, Failure> {
+        let body = self.request(Method::POST, path, body).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        self.connection
+            .request(method, path, Some(&self.session.authorization), body)
+            .await
+    }
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Result<Bytes, Failure> {
+    Ok(Bytes::from(serde_json::to_vec(value)?))
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
+fn encode(part: &str) -> String {
+    let mut encoded = String::with_capacity(part.len() + 16);
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodes_ids_for_a_path() {
+        assert_eq!(encode("!a:b.c/é"), "%21a%3Ab.c%2F%C3%A9");
+    }
+
+    #[test]
+    fn refuses_a_token_that_is_no_header() {
+        assert!(Session::new("a\nb").is_none());
+        assert!(Session::new("syt_abc").is_some());
+    }
+}
