@@ -10,6 +10,7 @@
 //!
 //! The reply to a write leaves only after its transaction is on disk.
 
+mod accounts;
 mod clock;
 mod connection;
 mod destinations;
@@ -29,6 +30,10 @@ mod tx;
 mod writer;
 
 pub use self::{
+    accounts::{
+        Account, AccountData, Device, DirectoryUser, NewTokenPair, PairNid, RegistrationToken,
+        RoomAccountData, TokenSession,
+    },
     clock::{Clock, ManualClock, SystemClock},
     destinations::{Destination, Reach},
     error::{Error, Result},
