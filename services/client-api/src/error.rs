@@ -2,6 +2,7 @@
 
 mod accounts;
 mod store;
+mod sync;
 
 use axum::response::{IntoResponse, Response};
 use luxchat_http::{ApiError, Reply};

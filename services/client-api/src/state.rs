@@ -7,6 +7,7 @@ use http::request::Parts;
 use luxchat_accounts::Accounts;
 use luxchat_federation::Federation;
 use luxchat_store::Store;
+use luxchat_sync::{Receipts, Sync, Typing};
 
 use crate::{Config, rate::Limiter};
 
@@ -17,6 +18,12 @@ pub struct Services {
     pub store: Store,
     /// Users and sessions.
     pub accounts: Accounts,
+    /// What changed for a user, and what they may read.
+    pub sync: Sync,
+    /// What users have read.
+    pub receipts: Receipts,
+    /// Who is typing.
+    pub typing: Typing,
     /// Other servers.
     pub federation: Federation,
 }

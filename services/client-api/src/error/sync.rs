@@ -1,0 +1,16 @@
+use luxchat_http::ApiError;
+use luxchat_sync::Error as SyncError;
+
+use super::Error;
+
+impl From<SyncError> for Error {
+    fn from(error: SyncError) -> Self {
+        let message = error.to_string();
+        match error {
+            SyncError::Store(error) => error.into(),
+            SyncError::UnknownToken(_) => ApiError::invalid_param(message).into(),
+            SyncError::NotFound(_) => ApiError::not_found(message).into(),
+            SyncError::Forbidden(_) => ApiError::forbidden(message).into(),
+        }
+    }
+}
