@@ -1,0 +1,159 @@
+//! The national certificate authority. Its key lives with people, never on a box.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
+
+use crate::{
+    AuthorityCertificate, CertificateRequest, Error, LeafCertificate, Serial,
+    certificate::certificate_fault, members::check_text,
+};
+
+/// From when until when a certificate is valid, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: Timestamp,
+    /// The last moment.
+    pub not_after: Timestamp,
+}
+
+impl Validity {
+    /// From an hour before `now`, for boxes whose clock is a little behind, to `days` after it.
+    ///
+    /// # Errors
+    /// A time beyond the year 9999.
+    pub fn days_from(now: Timestamp, days: u32) -> Result<Self, Error> {
+        let end = SignedDuration::from_hours(i64::from(days) * 24);
+        let range = || certificate_fault("validity", "it ends out of range");
+        Ok(Self {
+            not_before: now
+                .checked_sub(SignedDuration::from_hours(1))
+                .map_err(|_| range())?,
+            not_after: now.checked_add(end).map_err(|_| range())?,
+        })
+    }
+}
+
+/// A certificate authority with its key.
+#[derive(Debug)]
+pub struct CertificateAuthority {
+    certificate: AuthorityCertificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl CertificateAuthority {
+    /// Makes a P-384 key and a certificate that it signs itself.
+    pub fn generate(name: &str, validity: Validity) -> Result<Self, Error> {
+        check_text("name of the authority".to_owned(), name)?;
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)
+            .map_err(|_| Error::Crypto("make a key"))?;
+        let mut params = params(name, validity)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        let certificate = params
+            .self_signed(&key)
+            .map_err(|error| certificate_fault("authority certificate", error))?;
+        Ok(Self {
+            certificate: AuthorityCertificate::from_der(certificate.der().clone())?,
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// Takes up an authority from its certificate and its key in PKCS #8.
+    ///
+    /// # Errors
+    /// The key is not the one in the certificate.
+    pub fn from_parts(certificate: AuthorityCertificate, pkcs8: &[u8]) -> Result<Self, Error> {
+        let fault = |why: String| certificate_fault("authority key", why);
+        let key =
+            KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.into(), &rcgen::PKCS_ECDSA_P384_SHA384)
+                .map_err(|error| fault(error.to_string()))?;
+        if !certificate.is_for_key(key.public_key_raw()) {
+            return Err(fault("it does not belong to the certificate".to_owned()));
+        }
+        let issuer = Issuer::from_ca_cert_der(certificate.der(), key)
+            .map_err(|error| fault(error.to_string()))?;
+        Ok(Self {
+            certificate,
+            issuer,
+        })
+    }
+
+    /// The authority's certificate.
+    pub fn certificate(&self) -> &AuthorityCertificate {
+        &self.certificate
+    }
+
+    /// The key in PKCS #8, to be encrypted and kept.
+    pub fn key_pkcs8(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.issuer.key().serialize_der())
+    }
+
+    /// Issues a certificate for the server that asks. Nothing but the name and the key is taken
+    /// over from the request.
+    pub fn issue(
+        &self,
+        request: &CertificateRequest,
+        validity: Validity,
+    ) -> Result<LeafCertificate, Error> {
+        let name = request.server_name();
+        let mut params = params(name, validity)?;
+        params.subject_alt_names = vec![rcgen::SanType::DnsName(
+            name.as_str()
+                .try_into()
+                .map_err(|error| certificate_fault("certificate", error))?,
+        )];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let asked = CertificateSigningRequestParams::from_der(&request.der().into())
+            .map_err(|error| certificate_fault("certificate request", error))?;
+        let certificate = params
+            .signed_by(&asked.public_key, &self.issuer)
+            .map_err(|error| certificate_fault("certificate", error))?;
+        LeafCertificate::from_der(certificate.der().clone())
+    }
+}
+
+fn params(name: &str, validity: Validity) -> Result<CertificateParams, Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + since_epoch(validity.not_before)?;
+    params.not_after = epoch + since_epoch(validity.not_after)?;
+    params.serial_number = Some(SerialNumber::from_slice(random_serial()?.as_bytes()));
+    Ok(params)
+}
+
+/// 16 random bytes, positive as DER reads them.
+fn random_serial() -> Result<Serial, Error> {
+    let mut bytes = [0; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::Crypto("draw random numbers"))?;
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(Serial::from_bytes(&bytes).expect("the first byte is not zero and there are 16"))
+}
+
+/// Seconds from 1970, which is how a moment reaches rcgen: its time library is not ours.
+fn since_epoch(moment: Timestamp) -> Result<Duration, Error> {
+    u64::try_from(moment.as_second())
+        .map(Duration::from_secs)
+        .map_err(|_| certificate_fault("validity", "it begins before 1970"))
+}
