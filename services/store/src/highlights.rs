@@ -33,6 +33,8 @@ pub struct TimelinePlace {
     pub notify_ord: i64,
     /// Who sent it.
     pub sender: UserNid,
+    /// Whether this server made it: then its sender has read the room so far.
+    pub is_own: bool,
 }
 
 impl WriteTx<'_> {
@@ -58,7 +60,7 @@ impl WriteTx<'_> {
         if content.contains("\"m.mentions\"") {
             self.record_mentions(content, pdu.sender(), place)?;
         }
-        if self.is_local_user(place.sender)? {
+        if place.is_own {
             let seq = Position(place.pos);
             self.advance_read_position(place.sender, place.room, place.pos, place.notify_ord, seq)?;
         }
@@ -143,20 +145,13 @@ impl ReadTx<'_> {
         self.optional(sql, [user_id.as_str()], |row| row.get(0))
     }
 
-    fn is_joined(&self, room: RoomNid, user: UserNid) -> Result<bool> {
-        let sql = "SELECT 1 FROM members
-                   WHERE room_nid = ?1 AND user_nid = ?2 AND membership = 'join'";
-        let row: Option<i64> = self.optional(sql, params![room, user], |row| row.get(0))?;
-        Ok(row.is_some())
-    }
-
-    /// Whether a user has the power to notify everyone in the room. The creators of newer room versions, who stand
-    /// above the power levels, have it too.
+    /// Whether a user has the power to notify everyone in the room. The creators of newer room versions stand above the
+    /// power levels.
     fn may_notify_room(&self, room: RoomNid, sender: &UserId) -> Result<bool> {
-        let levels = self.current_content(room, &StateEventType::RoomPowerLevels)?;
-        let levels: Option<RoomPowerLevelsEventContent> =
-            levels.and_then(|content| serde_json::from_str(&content).ok());
-        let Some(levels) = levels else {
+        let levels = self.current_state_event(room, &StateEventType::RoomPowerLevels, "")?;
+        let levels: Option<PowerLevels> =
+            levels.and_then(|levels| serde_json::from_str(&levels.json).ok());
+        let Some(PowerLevels { content: levels }) = levels else {
             return Ok(false);
         };
         let power = levels
@@ -164,16 +159,19 @@ impl ReadTx<'_> {
             .get(sender)
             .copied()
             .unwrap_or(levels.users_default);
-        Ok(power >= levels.notifications.room || self.is_creator(room, sender)?)
+        Ok(power >= levels.notifications.room || self.is_privileged_creator(room, sender)?)
     }
 
-    fn is_creator(&self, room: RoomNid, user: &UserId) -> Result<bool> {
-        let sql = "SELECT j.json FROM current_state c
-                   JOIN state_keys k ON k.state_key_nid = c.state_key_nid
-                   JOIN event_json j ON j.event_nid = c.event_nid
-                   WHERE c.room_nid = ?1 AND k.event_type = 'm.room.create' AND k.state_key = ''";
-        let json: Option<String> = self.optional(sql, [room], |row| row.get(0))?;
-        let create: Option<Create> = json.and_then(|json| serde_json::from_str(&json).ok());
+    fn is_privileged_creator(&self, room: RoomNid, user: &UserId) -> Result<bool> {
+        let Some(rules) = self.room(room)?.version.rules() else {
+            return Ok(false);
+        };
+        if !rules.authorization.explicitly_privilege_room_creators {
+            return Ok(false);
+        }
+        let create = self.current_state_event(room, &StateEventType::RoomCreate, "")?;
+        let create: Option<Create> =
+            create.and_then(|create| serde_json::from_str(&create.json).ok());
         Ok(create.is_some_and(|create| {
             create.sender == user
                 || create
@@ -183,30 +181,11 @@ impl ReadTx<'_> {
                     .any(|id| id == user)
         }))
     }
-
-    /// The content of a room's current state event with an empty state key.
-    pub(crate) fn current_content(
-        &self,
-        room: RoomNid,
-        event_type: &StateEventType,
-    ) -> Result<Option<String>> {
-        let sql = "SELECT j.json FROM state_keys k
-                   JOIN current_state c ON c.state_key_nid = k.state_key_nid AND c.room_nid = ?1
-                   JOIN event_json j ON j.event_nid = c.event_nid
-                   WHERE k.event_type = ?2 AND k.state_key = ''";
-        let params = params![room, event_type.to_string()];
-        let json: Option<String> = self.optional(sql, params, |row| row.get(0))?;
-        Ok(json.and_then(|json| {
-            let event: WithContent<'_> = serde_json::from_str(&json).ok()?;
-            Some(event.content.get().to_owned())
-        }))
-    }
 }
 
 #[derive(Deserialize)]
-struct WithContent<'a> {
-    #[serde(borrow)]
-    content: &'a RawValue,
+struct PowerLevels {
+    content: RoomPowerLevelsEventContent,
 }
 
 #[derive(Deserialize)]

@@ -130,21 +130,9 @@ impl WriteTx<'_> {
         )?;
         self.announce(Topic::Room(room));
         if is_local && *receipt_type == ReceiptType::Read {
-            self.announce_room_servers(room)?;
+            self.announce_destinations(room, seq)?;
         }
         Ok(true)
-    }
-
-    /// Wakes the senders to every other server in a room.
-    pub fn announce_room_servers(&mut self, room: RoomNid) -> Result<()> {
-        let sql = "SELECT server_nid FROM room_servers
-                   WHERE room_nid = ?1 AND until_seq IS NULL AND server_nid <> ?2";
-        let servers: Vec<ServerNid> =
-            self.all(sql, params![room, ServerNid::OWN], |row| row.get(0))?;
-        for server in servers {
-            self.announce(Topic::Destination(server));
-        }
-        Ok(())
     }
 
     /// Whether a receipt may move from one event to another: not backwards where both are known.

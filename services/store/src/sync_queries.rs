@@ -1,9 +1,99 @@
-//! What clients read of rooms.
+//! What clients read of rooms: timelines, state, and which rooms changed for a user.
 
-use ruma::{EventId, RoomId, UserId, events::room::member::MembershipState};
-use rusqlite::params;
+use ruma::{EventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use rusqlite::{Row, params};
 
-use crate::{ReadTx, Result, RoomNid};
+use crate::{
+    ChainNid, Coordinate, Error, EventNid, Position, ReadTx, Result, RoomNid, StateKeyNid, UserNid,
+};
+
+/// A stored event, as far as clients are concerned.
+#[derive(Clone, Debug)]
+pub struct ClientRow {
+    /// Its integer id.
+    pub nid: EventNid,
+    /// Its Matrix id.
+    pub event_id: String,
+    /// Its place in the room's timeline, if it has one.
+    pub pos: Option<i64>,
+    /// The global position at which it was stored.
+    pub seq: Position,
+    /// Who sent it.
+    pub sender: UserNid,
+    /// Its type and state key, if it is a state event.
+    pub state_key: Option<StateKeyNid>,
+    /// The state before it; `None` for an outlier.
+    pub before: Option<Coordinate>,
+    /// The state after it; `None` for an outlier.
+    pub after: Option<Coordinate>,
+    /// The redaction that took its content away.
+    pub redacted_by: Option<EventNid>,
+    /// Canonical JSON, without event id and `unsigned`.
+    pub json: String,
+}
+
+/// A stretch of a timeline. Ends are places of events, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The oldest place.
+    pub from: i64,
+    /// The newest place.
+    pub to: i64,
+}
+
+/// A room that a user has, or had, something to do with.
+#[derive(Clone, Debug)]
+pub struct UserRoom {
+    /// The room.
+    pub room: RoomNid,
+    /// What the user is to it.
+    pub membership: MembershipState,
+    /// The event that says so.
+    pub event: EventNid,
+    /// The global position of the last change of the membership event.
+    pub seq: Position,
+    /// Whether the timeline has an event after the position asked about.
+    pub has_events: bool,
+    /// Whether somebody's receipt came after it.
+    pub has_receipts: bool,
+    /// Whether the user read the room after it.
+    pub has_read: bool,
+}
+
+/// Which entries of a room's current state to read.
+#[derive(Clone, Copy, Debug)]
+pub enum StateSelection {
+    /// All.
+    All,
+    /// All but memberships.
+    WithoutMembers,
+    /// Those that changed after a position.
+    ChangedAfter(Position),
+}
+
+/// One change of one entry of a room's state log.
+#[derive(Clone, Debug)]
+pub struct LoggedChange {
+    /// Its place in the main chain.
+    pub ord: i64,
+    /// The global position of the change.
+    pub seq: Position,
+    /// The event; `None` where the entry was taken out.
+    pub event: Option<EventNid>,
+    /// Its `content.membership`, where it is a membership event.
+    pub membership: Option<MembershipState>,
+}
+
+/// Columns of [`ClientRow`], in the order in which [`client_row`] reads them.
+macro_rules! select_client_rows {
+    ($tail:literal) => {
+        concat!(
+            "SELECT e.event_nid, e.event_id, e.pos, e.seq, e.sender_nid, e.state_key_nid, ",
+            "e.before_chain_nid, e.before_ord, e.after_chain_nid, e.after_ord, e.redacted_by, j.json ",
+            $tail
+        )
+    };
+}
 
 impl ReadTx<'_> {
     /// A room, and a user's membership in it; `None` where the user never had one.
@@ -28,4 +118,205 @@ impl ReadTx<'_> {
         let pos = self.optional(sql, params![room, event_id.as_str()], |row| row.get(0))?;
         Ok(pos.flatten())
     }
+
+    /// The rooms of a user that a sync after `since` may have to speak of: those joined, and those whose membership
+    /// changed. Rooms that the user has forgotten are left out, and before `since` nothing happened.
+    pub fn user_rooms(&self, user: UserNid, since: Position) -> Result<Vec<UserRoom>> {
+        let sql = "SELECT m.room_nid, m.membership, m.event_nid, m.seq,
+                     EXISTS (SELECT 1 FROM events e WHERE e.room_nid = m.room_nid AND e.pos > ?2),
+                     EXISTS (SELECT 1 FROM receipts r WHERE r.room_nid = m.room_nid AND r.seq > ?2),
+                     EXISTS (SELECT 1 FROM read_positions p
+                             WHERE p.user_nid = ?1 AND p.room_nid = m.room_nid AND p.seq > ?2)
+                   FROM members m
+                   WHERE m.user_nid = ?1 AND m.forgotten = 0 AND (m.membership = 'join' OR m.seq > ?2)";
+        self.all(sql, params![user, since], |row| {
+            Ok(UserRoom {
+                room: row.get(0)?,
+                membership: row.get::<_, String>(1)?.into(),
+                event: row.get(2)?,
+                seq: row.get(3)?,
+                has_events: row.get(4)?,
+                has_receipts: row.get(5)?,
+                has_read: row.get(6)?,
+            })
+        })
+    }
+
+    /// The newest events of a stretch of a timeline, newest first.
+    pub fn timeline_backward(
+        &self,
+        room: RoomNid,
+        stretch: Stretch,
+        limit: usize,
+    ) -> Result<Vec<ClientRow>> {
+        let sql = select_client_rows!(
+            "FROM events e JOIN event_json j ON j.event_nid = e.event_nid
+             WHERE e.room_nid = ?1 AND e.pos >= ?2 AND e.pos <= ?3 ORDER BY e.pos DESC LIMIT ?4"
+        );
+        let params = params![room, stretch.from, stretch.to, limit];
+        self.all(sql, params, client_row)
+    }
+
+    /// The oldest events of a stretch of a timeline, oldest first.
+    pub fn timeline_forward(
+        &self,
+        room: RoomNid,
+        stretch: Stretch,
+        limit: usize,
+    ) -> Result<Vec<ClientRow>> {
+        let sql = select_client_rows!(
+            "FROM events e JOIN event_json j ON j.event_nid = e.event_nid
+             WHERE e.room_nid = ?1 AND e.pos >= ?2 AND e.pos <= ?3 ORDER BY e.pos LIMIT ?4"
+        );
+        let params = params![room, stretch.from, stretch.to, limit];
+        self.all(sql, params, client_row)
+    }
+
+    /// The newest event of a stretch whose parents this server lacks: what lies before it is not what came before it.
+    pub fn newest_gap(&self, room: RoomNid, stretch: Stretch) -> Result<Option<i64>> {
+        let sql =
+            "SELECT max(e.pos) FROM missing_prevs m JOIN events e ON e.event_nid = m.child_nid
+                   WHERE m.room_nid = ?1 AND e.pos >= ?2 AND e.pos <= ?3";
+        self.one(sql, params![room, stretch.from, stretch.to], |row| {
+            row.get(0)
+        })
+    }
+
+    /// An event of a room that passed the checks.
+    pub fn client_event(&self, room: RoomNid, event_id: &EventId) -> Result<Option<ClientRow>> {
+        let sql = select_client_rows!(
+            "FROM events e JOIN event_json j ON j.event_nid = e.event_nid
+             WHERE e.room_nid = ?1 AND e.event_id = ?2 AND e.status = 0"
+        );
+        self.optional(sql, params![room, event_id.as_str()], client_row)
+    }
+
+    /// The event behind an integer id.
+    pub fn client_event_by_nid(&self, event: EventNid) -> Result<ClientRow> {
+        let sql = select_client_rows!(
+            "FROM events e JOIN event_json j ON j.event_nid = e.event_nid WHERE e.event_nid = ?1"
+        );
+        self.one(sql, [event], client_row)
+    }
+
+    /// Events of a room's current state, in no particular order.
+    pub fn client_state(&self, room: RoomNid, which: StateSelection) -> Result<Vec<ClientRow>> {
+        match which {
+            StateSelection::All => {
+                let sql = select_client_rows!(
+                    "FROM current_state s JOIN events e ON e.event_nid = s.event_nid
+                     JOIN event_json j ON j.event_nid = s.event_nid WHERE s.room_nid = ?1"
+                );
+                self.all(sql, [room], client_row)
+            }
+            StateSelection::WithoutMembers => {
+                let sql = select_client_rows!(
+                    "FROM current_state s JOIN events e ON e.event_nid = s.event_nid
+                     JOIN event_json j ON j.event_nid = s.event_nid
+                     WHERE s.room_nid = ?1 AND e.event_type <> 'm.room.member'"
+                );
+                self.all(sql, [room], client_row)
+            }
+            StateSelection::ChangedAfter(position) => {
+                let sql = select_client_rows!(
+                    "FROM (SELECT DISTINCT c.state_key_nid FROM rooms r
+                           JOIN chain_changes c ON c.chain_nid = r.main_chain_nid
+                           WHERE r.room_nid = ?1 AND c.seq > ?2) k
+                     JOIN current_state s ON s.room_nid = ?1 AND s.state_key_nid = k.state_key_nid
+                     JOIN events e ON e.event_nid = s.event_nid
+                     JOIN event_json j ON j.event_nid = s.event_nid"
+                );
+                self.all(sql, params![room, position], client_row)
+            }
+        }
+    }
+
+    /// The membership events of a room's current state that have a given membership, or any.
+    pub fn client_members(
+        &self,
+        room: RoomNid,
+        membership: Option<&MembershipState>,
+    ) -> Result<Vec<ClientRow>> {
+        let sql = select_client_rows!(
+            "FROM members m JOIN events e ON e.event_nid = m.event_nid
+             JOIN event_json j ON j.event_nid = m.event_nid
+             WHERE m.room_nid = ?1 AND (?2 IS NULL OR m.membership = ?2)"
+        );
+        let membership = membership.map(MembershipState::as_str);
+        self.all(sql, params![room, membership], client_row)
+    }
+
+    /// What the log of a room's state says about one entry, oldest first; of very many, the last `limit`.
+    pub fn logged_changes(
+        &self,
+        chain: ChainNid,
+        key: StateKeyNid,
+        limit: usize,
+    ) -> Result<Vec<LoggedChange>> {
+        let sql = "SELECT c.ord, c.seq, c.event_nid, e.membership
+                   FROM chain_changes c LEFT JOIN events e ON e.event_nid = c.event_nid
+                   WHERE c.chain_nid = ?1 AND c.state_key_nid = ?2 ORDER BY c.ord DESC LIMIT ?3";
+        let mut changes = self.all(sql, params![chain, key, limit], |row| {
+            Ok(LoggedChange {
+                ord: row.get(0)?,
+                seq: row.get(1)?,
+                event: row.get(2)?,
+                membership: row.get::<_, Option<String>>(3)?.map(Into::into),
+            })
+        })?;
+        changes.reverse();
+        Ok(changes)
+    }
+
+    /// Some members of a room other than one user, those first who have been there longest.
+    pub fn some_members(
+        &self,
+        room: RoomNid,
+        but: UserNid,
+        memberships: [&MembershipState; 2],
+        limit: u32,
+    ) -> Result<Vec<OwnedUserId>> {
+        let sql = "SELECT u.user_id FROM members m JOIN users u ON u.user_nid = m.user_nid
+                   WHERE m.room_nid = ?1 AND m.membership IN (?3, ?4) AND m.user_nid <> ?2 LIMIT ?5";
+        let [one, other] = memberships;
+        let params = params![room, but, one.as_str(), other.as_str(), limit];
+        let ids: Vec<String> = self.all(sql, params, |row| row.get(0))?;
+        ids.into_iter()
+            .map(|id| UserId::parse(id).map_err(|error| Error::invalid("user id", error)))
+            .collect()
+    }
+
+    /// The transaction id with which a device of a user sent an event.
+    pub fn transaction_of(
+        &self,
+        event: EventNid,
+        user: UserNid,
+        device_id: &ruma::DeviceId,
+    ) -> Result<Option<String>> {
+        let sql = "SELECT txn_id FROM client_transactions
+                   WHERE event_nid = ?1 AND user_nid = ?2 AND device_id = ?3 LIMIT 1";
+        self.optional(sql, params![event, user, device_id.as_str()], |row| {
+            row.get(0)
+        })
+    }
+}
+
+fn client_row(row: &Row<'_>) -> rusqlite::Result<ClientRow> {
+    Ok(ClientRow {
+        nid: row.get(0)?,
+        event_id: row.get(1)?,
+        pos: row.get(2)?,
+        seq: row.get(3)?,
+        sender: row.get(4)?,
+        state_key: row.get(5)?,
+        before: coordinate(row.get(6)?, row.get(7)?),
+        after: coordinate(row.get(8)?, row.get(9)?),
+        redacted_by: row.get(10)?,
+        json: row.get(11)?,
+    })
+}
+
+fn coordinate(chain: Option<ChainNid>, ord: Option<i64>) -> Option<Coordinate> {
+    let (chain, ord) = chain.zip(ord)?;
+    Some(Coordinate { chain, ord })
 }
