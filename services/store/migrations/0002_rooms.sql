@@ -27,8 +27,10 @@ CREATE TABLE events (
     origin_server_ts INTEGER NOT NULL,
     -- 0 accepted, 1 soft-failed, 2 rejected.
     status           INTEGER NOT NULL CHECK (status IN (0, 1, 2)),
-    -- 1 for an event of this server's users: what the federation outbox reads.
-    is_local         INTEGER NOT NULL CHECK (is_local IN (0, 1)),
+    -- content.membership of an m.room.member state event.
+    membership       TEXT,
+    -- 1 for an event that this server distributes: its users' own, and joins that it brokered for another server.
+    is_outgoing      INTEGER NOT NULL CHECK (is_outgoing IN (0, 1)),
     -- State coordinates before and after the event; all NULL for an outlier.
     before_chain_nid INTEGER REFERENCES chains,
     before_ord       INTEGER,
@@ -42,7 +44,7 @@ CREATE TABLE events (
 ) STRICT;
 
 CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NULL;
-CREATE INDEX events_local ON events (seq) WHERE is_local = 1;
+CREATE INDEX events_outgoing ON events (seq) WHERE is_outgoing = 1;
 
 -- Canonical JSON as signed (or as redacted since), apart from the narrow row so that scans stay cheap.
 CREATE TABLE event_json (
@@ -72,6 +74,17 @@ CREATE TABLE missing_prevs (
     PRIMARY KEY (room_nid, event_id, child_nid)
 ) STRICT, WITHOUT ROWID;
 
+-- Redactions whose target this server does not have (yet).
+CREATE TABLE pending_redactions (
+    room_nid      INTEGER NOT NULL REFERENCES rooms,
+    -- The event to redact.
+    event_id      TEXT NOT NULL,
+    redaction_nid INTEGER NOT NULL REFERENCES events,
+    -- 1 where the redaction's sender had the power to redact anybody's events, 0: those of their own server only.
+    any_sender    INTEGER NOT NULL CHECK (any_sender IN (0, 1)),
+    PRIMARY KEY (room_nid, event_id, redaction_nid)
+) STRICT, WITHOUT ROWID;
+
 -- State as coordinates (chain, ord). A room's main chain logs its resolved state; a fork chain holds only what differs
 -- from its parent coordinate.
 CREATE TABLE chains (
@@ -79,6 +92,8 @@ CREATE TABLE chains (
     room_nid         INTEGER NOT NULL REFERENCES rooms,
     parent_chain_nid INTEGER REFERENCES chains,
     parent_ord       INTEGER,
+    -- Parents up to a main chain, which has depth 0. Bounded, so that a look-up is.
+    depth            INTEGER NOT NULL,
     head_ord         INTEGER NOT NULL
 ) STRICT;
 
@@ -88,10 +103,13 @@ CREATE TABLE chain_changes (
     ord           INTEGER NOT NULL,
     -- NULL: the entry was taken out of the state.
     event_nid     INTEGER REFERENCES events,
+    -- The global position of the change; grows with ord.
+    seq           INTEGER NOT NULL,
     PRIMARY KEY (chain_nid, state_key_nid, ord)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX chain_changes_by_ord ON chain_changes (chain_nid, ord);
+CREATE INDEX chain_changes_by_seq ON chain_changes (chain_nid, seq);
 
 -- The head of the main chain, spread out.
 CREATE TABLE current_state (
@@ -155,7 +173,7 @@ CREATE TABLE published_rooms (
 CREATE TABLE client_transactions (
     user_nid   INTEGER NOT NULL REFERENCES users,
     device_id  TEXT NOT NULL,
-    -- The endpoint family: 'send', 'redact', 'to_device'.
+    -- The endpoint that the transaction id belongs to, its room included.
     scope      TEXT NOT NULL,
     txn_id     TEXT NOT NULL,
     -- The event it made; NULL where it made none.

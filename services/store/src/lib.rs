@@ -13,19 +13,32 @@
 mod accounts;
 mod clock;
 mod connection;
+mod cross_signing;
 mod destinations;
+mod device_keys;
+mod device_lists;
 mod error;
+mod fallback_keys;
+mod highlights;
 mod hub;
+mod key_backup;
+mod key_signatures;
 mod migrations;
 mod names;
 mod nid;
+mod one_time_keys;
 mod read_positions;
+mod pdu;
 mod readers;
+mod rooms;
 mod receipts;
+mod relations;
 mod received_transactions;
+mod remote_devices;
 mod server_keys;
 mod store;
 mod sync_queries;
+mod to_device;
 mod tx;
 mod writer;
 
@@ -35,13 +48,28 @@ pub use self::{
         RoomAccountData, TokenSession,
     },
     clock::{Clock, ManualClock, SystemClock},
+    cross_signing::{CrossSigningKeys, CrossSigningUsage, StoredCrossSigningKey},
     destinations::{Destination, Reach},
+    device_lists::{DeviceListChanges, DeviceListUpdates},
     error::{Error, Result},
     hub::{Announcement, Listener, Topic},
+    key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
+    key_signatures::KeySignature,
+    one_time_keys::OneTimeKeyUpload,
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
     server_keys::{ServerKey, ServerKeyDocument},
     read_positions::Unread,
+    highlights::TimelinePlace,
     receipts::{OutgoingReceipt, Receipt},
+    relations::Relation,
+    sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
+    pdu::Pdu,
+    rooms::{
+        AUTH_CHAIN_LIMIT, Coordinate, Event, EventStatus, Inserted, Member, NewEvent, Redaction, Room, StateChange,
+        StateEntry, Tip, Visibility,
+    },
+    remote_devices::{RemoteDeviceList, RemoteDevices},
     store::{Config, Store},
+    to_device::{ToDeviceBatch, ToDeviceOutbox},
     tx::{ReadTx, WriteTx},
 };
