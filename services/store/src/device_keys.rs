@@ -1,0 +1,126 @@
+//! Identity keys of devices.
+
+use ruma::{DeviceId, OwnedDeviceId, encryption::DeviceKeys, serde::Raw};
+use rusqlite::params;
+
+use crate::{Error, ReadTx, Result, UserNid, WriteTx, key_signatures::with_signatures};
+
+/// Most devices of one user whose keys are read at once.
+const DEVICES: u32 = 1_000;
+
+impl ReadTx<'_> {
+    /// The identity keys of a device as they were uploaded (or, of a remote user, cached).
+    pub fn device_keys(&self, user: UserNid, device: &DeviceId) -> Result<Option<Raw<DeviceKeys>>> {
+        let sql = "SELECT json FROM device_keys WHERE user_nid = ?1 AND device_id = ?2";
+        self.optional(sql, params![user, device.as_str()], |row| row.get(0))?
+            .map(raw)
+            .transpose()
+    }
+
+    /// The identity keys of all devices of a user, with the signatures that `viewer` may see: the user's own, and the
+    /// viewer's. `None` sees what anyone may see.
+    pub fn device_keys_seen_by(
+        &self,
+        viewer: Option<UserNid>,
+        user: UserNid,
+    ) -> Result<Vec<(OwnedDeviceId, Raw<DeviceKeys>)>> {
+        let sql = "SELECT device_id, json FROM device_keys WHERE user_nid = ?1 LIMIT ?2";
+        let rows = self.all(sql, params![user, DEVICES], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
+        let mut signatures = self.signatures_seen_by(viewer, user)?;
+        rows.into_iter()
+            .map(|(device, json)| {
+                let keys = match signatures.remove(&device) {
+                    Some(signatures) => with_signatures(&json, &signatures)?,
+                    None => raw(json)?,
+                };
+                Ok((device.into(), keys))
+            })
+            .collect()
+    }
+
+    /// The identity keys of one device with the signatures that anyone may see.
+    pub(crate) fn device_keys_seen_by_all(
+        &self,
+        user: UserNid,
+        device: &str,
+    ) -> Result<Option<Raw<DeviceKeys>>> {
+        let sql = "SELECT json FROM device_keys WHERE user_nid = ?1 AND device_id = ?2";
+        let Some(json) =
+            self.optional(sql, params![user, device], |row| row.get::<_, String>(0))?
+        else {
+            return Ok(None);
+        };
+        let signatures = self.own_signatures(user, device)?;
+        if signatures.is_empty() {
+            raw(json).map(Some)
+        } else {
+            with_signatures(&json, &signatures).map(Some)
+        }
+    }
+}
+
+impl WriteTx<'_> {
+    /// Sets the identity keys of a local device. `keys` bears no `unsigned`. Says whether anything changed; if so, the
+    /// user's device list has.
+    pub fn set_device_keys(
+        &mut self,
+        user: UserNid,
+        device: &DeviceId,
+        keys: &Raw<DeviceKeys>,
+    ) -> Result<bool> {
+        let old = self.device_keys(user, device)?;
+        if old
+            .as_ref()
+            .is_some_and(|old| old.json().get() == keys.json().get())
+        {
+            return Ok(false);
+        }
+        if old.is_some() {
+            // They were made over what is replaced now.
+            self.delete_signatures_of(user, device.as_str())?;
+        }
+        self.put_device_keys(user, device, keys)?;
+        self.device_changed(user, device)?;
+        Ok(true)
+    }
+
+    /// Takes away all that encryption keeps for a local device: keys and waiting messages. The device list changes
+    /// where the device had identity keys.
+    pub fn delete_device_encryption(&mut self, user: UserNid, device: &DeviceId) -> Result<()> {
+        let key = params![user, device.as_str()];
+        for table in ["one_time_keys", "fallback_keys", "to_device_inbox"] {
+            let sql = format!("DELETE FROM {table} WHERE user_nid = ?1 AND device_id = ?2");
+            self.execute(&sql, key)?;
+        }
+        self.delete_signatures_of(user, device.as_str())?;
+        if self.remove_device_keys(user, device)? {
+            self.device_changed(user, device)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn put_device_keys(
+        &self,
+        user: UserNid,
+        device: &DeviceId,
+        keys: &Raw<DeviceKeys>,
+    ) -> Result<()> {
+        self.execute(
+            "INSERT INTO device_keys (user_nid, device_id, json) VALUES (?1, ?2, ?3)
+             ON CONFLICT (user_nid, device_id) DO UPDATE SET json = excluded.json",
+            params![user, device.as_str(), keys.json().get()],
+        )?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_device_keys(&self, user: UserNid, device: &DeviceId) -> Result<bool> {
+        let sql = "DELETE FROM device_keys WHERE user_nid = ?1 AND device_id = ?2";
+        Ok(self.execute(sql, params![user, device.as_str()])? > 0)
+    }
+}
+
+fn raw(json: String) -> Result<Raw<DeviceKeys>> {
+    Raw::from_json_string(json).map_err(|error| Error::invalid("device keys", error))
+}
