@@ -100,15 +100,22 @@ impl CertificateAuthority {
         Zeroizing::new(self.issuer.key().serialize_der())
     }
 
-    /// Issues a certificate for the server that asks. Nothing but the name and the key is taken
-    /// over from the request.
+    /// Issues a certificate for the server that asks, not valid for longer than the authority's.
+    /// Nothing but the name and the key is taken over from the request.
     pub fn issue(
         &self,
         request: &CertificateRequest,
         validity: Validity,
     ) -> Result<LeafCertificate, Error> {
         let name = request.server_name();
-        let mut params = params(name, validity)?;
+        let not_after = validity.not_after.min(self.certificate.not_after()?);
+        let mut params = params(
+            name,
+            Validity {
+                not_after,
+                ..validity
+            },
+        )?;
         params.subject_alt_names = vec![rcgen::SanType::DnsName(
             name.as_str()
                 .try_into()

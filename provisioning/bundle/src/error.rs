@@ -39,6 +39,9 @@ pub enum Error {
     /// A document or a list in it that is larger than it may be.
     #[error("{what} is too large: at most {limit} are allowed")]
     TooLarge { what: String, limit: usize },
+    /// Text that could mislead whoever reads it on a terminal.
+    #[error("the {0} must be one line without control characters")]
+    Text(String),
     /// Two members with one name.
     #[error("{0} is listed twice")]
     Duplicate(ServerName),

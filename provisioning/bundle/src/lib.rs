@@ -12,6 +12,7 @@ mod admission;
 mod authority;
 mod box_keys;
 mod certificate;
+mod copy;
 mod document;
 mod enrolment;
 mod error;
@@ -25,6 +26,7 @@ mod text_form;
 mod transport;
 mod trust_store;
 mod update_error;
+mod verification;
 
 pub use admission::Refusal;
 pub use authority::{CertificateAuthority, Validity};

@@ -32,7 +32,7 @@ pub struct Members {
     issued_at: Timestamp,
     authorities: Vec<AuthorityCertificate>,
     /// Sorted by server name.
-    members: Vec<Member>,
+    list: Vec<Member>,
 }
 
 /// One server of the nation.
@@ -134,7 +134,7 @@ impl Members {
         Ok(Self {
             issued_at,
             authorities,
-            members,
+            list: members,
         })
     }
 
@@ -160,30 +160,30 @@ impl Members {
 
     /// Everybody on the list, sorted by server name, whatever their status.
     pub fn iter(&self) -> std::slice::Iter<'_, Member> {
-        self.members.iter()
+        self.list.iter()
     }
 
     /// The member of that name, whatever its status.
     pub fn get(&self, server_name: &str) -> Option<&Member> {
-        self.members
+        self.list
             .binary_search_by(|member| member.server_name.as_str().cmp(server_name))
             .ok()
-            .map(|at| &self.members[at])
+            .map(|at| &self.list[at])
     }
 
     /// How many members are listed, whatever their status.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.list.len()
     }
 
     /// Whether nobody is listed.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.list.is_empty()
     }
 
     /// The active national directories.
     pub fn directories(&self) -> impl Iterator<Item = &Member> {
-        self.members
+        self.list
             .iter()
             .filter(|member| member.role == Role::Directory && member.status.is_active())
     }
@@ -257,7 +257,7 @@ impl From<Members> for Document {
             format: FORMAT,
             issued_at: members.issued_at,
             authorities: members.authorities,
-            members: members.members,
+            members: members.list,
         }
     }
 }
@@ -272,7 +272,7 @@ fn check_count(what: impl Into<String>, count: usize, limit: usize) -> Result<()
     })
 }
 
-/// Text for people: one line, no control characters that could trick a terminal.
+/// Text for people: short, one line, nothing that could trick a terminal.
 pub(crate) fn check_text(what: String, text: &str) -> Result<(), Error> {
     if text.len() > MAX_TEXT {
         return Err(Error::TooLarge {
@@ -280,11 +280,14 @@ pub(crate) fn check_text(what: String, text: &str) -> Result<(), Error> {
             limit: MAX_TEXT,
         });
     }
-    if text.chars().any(char::is_control) {
-        return Err(Error::Malformed {
-            document: "member list",
-            why: format!("the {what} holds control characters"),
-        });
+    if text.chars().any(misleads) {
+        return Err(Error::Text(what));
     }
     Ok(())
+}
+
+/// Control characters, and those that are invisible or turn the direction of writing.
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -1,9 +1,8 @@
 //! Between a [`Source`] and tough: fetches, and keeps what was fetched.
 
 use std::{
-    collections::BTreeMap,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -18,11 +17,19 @@ pub(crate) const BASE: &str = "repository:/";
 /// The largest metadata file, in bytes.
 pub(crate) const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 
-/// Fetches from a source and keeps every file, by its path inside the repository.
+/// A file as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    /// Its path inside the repository.
+    pub(crate) path: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Fetches from a source and keeps every file, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     source: Arc<dyn Source>,
-    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    files: Arc<Mutex<Vec<Fetched>>>,
 }
 
 impl Recorder {
@@ -34,11 +41,31 @@ impl Recorder {
     }
 
     /// What was fetched since the start.
-    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        self.files
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(crate) fn files(&self) -> Vec<Fetched> {
+        self.lock().clone()
+    }
+
+    /// How many signatures stand under the metadata of `role` that was fetched last.
+    pub(crate) fn signatures(&self, role: &str) -> u64 {
+        #[derive(serde::Deserialize)]
+        struct Signed {
+            signatures: Vec<serde::de::IgnoredAny>,
+        }
+        let files = self.lock();
+        let of_role = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let name = name.strip_suffix(".json").unwrap_or(name);
+            name.rsplit('.').next() == Some(role)
+        };
+        files
+            .iter()
+            .rfind(|file| of_role(&file.path))
+            .and_then(|file| serde_json::from_slice::<Signed>(&file.bytes).ok())
+            .map_or(0, |it| it.signatures.len() as u64)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Fetched>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,10 +80,10 @@ impl Transport for Recorder {
         };
         let item = match self.source.fetch(&path, limit).await {
             Ok(bytes) => {
-                self.files
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(path, bytes.clone());
+                self.lock().push(Fetched {
+                    path,
+                    bytes: bytes.clone(),
+                });
                 Ok(bytes.into())
             }
             Err(SourceError::NotFound) => {

@@ -77,10 +77,9 @@ impl UpdateError {
             ToughError::DatastoreInit { .. }
             | ToughError::DatastoreCreate { .. }
             | ToughError::DatastoreOpen { .. }
-            | ToughError::DatastoreRemove { .. } => Self::Store(Error::Io {
-                action: "use",
-                path: std::path::PathBuf::new(),
-                source: std::io::Error::other(error.to_string()),
+            | ToughError::DatastoreRemove { .. } => Self::Store(Error::Malformed {
+                document: "scratch folder",
+                why: error.to_string(),
             }),
             other => Self::Malformed(other.to_string()),
         }

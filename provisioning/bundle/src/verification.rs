@@ -1,0 +1,119 @@
+//! Whether a repository is what the authority signed.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use tough::{
+    ExpirationEnforcement, IntoVec, Limits, Repository, RepositoryLoader, TargetName,
+    schema::{Root, Signed},
+};
+use url::Url;
+
+use crate::{
+    Bundle, Error, MEMBERS_FILE, Members, UpdateError,
+    transport::{BASE, MAX_METADATA_BYTES, Recorder},
+};
+
+/// How many roots may follow one another.
+pub(crate) const MAX_ROOTS: u64 = 1024;
+
+/// Verifies the repository behind `recorder`, starting from `root`, and reads its member list.
+/// `scratch` holds what was verified last, if anything was; the repository must not fall behind.
+///
+/// Expiry is checked here and not by tough, which reads the system's clock: once all the rest is
+/// verified, and before anything is kept, every date in it is compared with `now`.
+pub(crate) async fn verify(
+    root: &[u8],
+    recorder: &Recorder,
+    scratch: &Path,
+    now: Timestamp,
+) -> Result<Bundle, UpdateError> {
+    let from_tough = |error| UpdateError::from_tough(error, |role| recorder.signatures(role));
+    let repository = RepositoryLoader::new(&root, base("metadata/")?, base("targets/")?)
+        .transport(recorder.clone())
+        .limits(Limits {
+            max_root_size: MAX_METADATA_BYTES,
+            max_targets_size: MAX_METADATA_BYTES,
+            max_timestamp_size: MAX_METADATA_BYTES,
+            max_snapshot_size: MAX_METADATA_BYTES,
+            max_root_updates: MAX_ROOTS,
+        })
+        .datastore(scratch)
+        .expiration_enforcement(ExpirationEnforcement::Unsafe)
+        .load()
+        .await
+        .map_err(from_tough)?;
+    check_shape(&repository)?;
+    let name = TargetName::new(MEMBERS_FILE).map_err(from_tough)?;
+    let bytes = repository
+        .read_target(&name)
+        .await
+        .map_err(from_tough)?
+        .ok_or_else(|| UpdateError::Missing(MEMBERS_FILE.to_owned()))?
+        .into_vec()
+        .await
+        .map_err(from_tough)?;
+    let members = Members::from_json(&bytes).map_err(UpdateError::Members)?;
+    // A box whose clock has lost the time is at least not before the list was written.
+    let expires = check_expiry(&repository, now.max(members.issued_at()))?;
+    Ok(Bundle {
+        members,
+        version: repository.timestamp().signed.version.get(),
+        root_version: repository.root().signed.version.get(),
+        expires,
+    })
+}
+
+/// The version of a root of trust.
+///
+/// # Errors
+/// It does not parse, or its own keys did not sign it.
+pub(crate) fn root_version(bytes: &[u8]) -> Result<u64, Error> {
+    let fault = |why: String| Error::Malformed {
+        document: "root of trust",
+        why,
+    };
+    let root: Signed<Root> =
+        serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+    root.signed
+        .verify_role(&root)
+        .map_err(|error| fault(error.to_string()))?;
+    Ok(root.signed.version.get())
+}
+
+fn base(path: &str) -> Result<Url, UpdateError> {
+    Url::parse(&format!("{BASE}{path}")).map_err(|error| UpdateError::Malformed(error.to_string()))
+}
+
+/// Refuses what the authority's tool never writes, and what the copy on disk relies on not to
+/// meet.
+fn check_shape(repository: &Repository) -> Result<(), UpdateError> {
+    if !repository.root().signed.consistent_snapshot {
+        return Err(UpdateError::Malformed(
+            "its files are not named after their versions".to_owned(),
+        ));
+    }
+    let delegations = repository.targets().signed.delegations.as_ref();
+    if delegations.is_some_and(|it| !it.roles.is_empty()) {
+        return Err(UpdateError::Malformed("it delegates targets".to_owned()));
+    }
+    Ok(())
+}
+
+/// The first moment at which some part is no longer good, if that is still to come.
+fn check_expiry(repository: &Repository, now: Timestamp) -> Result<Timestamp, UpdateError> {
+    let dates = [
+        ("root", repository.root().signed.expires),
+        ("timestamp", repository.timestamp().signed.expires),
+        ("snapshot", repository.snapshot().signed.expires),
+        ("targets", repository.targets().signed.expires),
+    ];
+    let mut earliest = Timestamp::MAX;
+    for (role, at) in dates {
+        if at <= now {
+            return Err(UpdateError::Expired { role, at });
+        }
+        earliest = earliest.min(at);
+    }
+    Ok(earliest)
+}
