@@ -1,15 +1,19 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
-use luxchat_store::Store;
+use luxchat_store::{Clock, Store};
 use ruma::{
-    OwnedServerName, ServerName, api::federation::transactions::edu::Edu,
+    OwnedServerName, ServerName,
+    api::{OutgoingRequest, federation::transactions::edu::Edu},
     signatures::Ed25519KeyPair,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Error, Identity, Keys, MemberList, Membership, MemoryNetwork, Result};
+use crate::{
+    Config, Denial, FederationAuth, FederationPath, Identity, Keys, Membership, MemoryNetwork,
+    Result,
+    client::{Client, Transport},
+};
 
 /// This server among the others: whom it may talk to, how it proves who it is, and what it has to send. Clones share it.
 #[derive(Clone, Debug)]
@@ -19,20 +23,8 @@ pub struct Federation {
 
 #[derive(Debug)]
 struct Shared {
-    store: Store,
-    identity: Arc<Identity>,
-    membership: Membership,
+    client: Client,
     keys: Keys,
-    transport: Transport,
-    config: Config,
-}
-
-/// How requests travel.
-#[derive(Debug)]
-enum Transport {
-    Memory(MemoryNetwork),
-    /// Every other server is unreachable.
-    None,
 }
 
 impl Federation {
@@ -63,34 +55,44 @@ impl Federation {
         signing_key: Ed25519KeyPair,
         transport: Transport,
     ) -> Result<Self> {
-        let identity = Arc::new(Identity::new(store.server_name().to_owned(), signing_key)?);
-        let membership = Membership::open(MemberList::default());
-        let keys = Keys::new(store.clone(), Arc::clone(&identity), membership.clone());
-        Ok(Self {
-            shared: Arc::new(Shared {
-                store,
-                identity,
-                membership,
-                keys,
-                transport,
-                config: Config::default(),
-            }),
-        })
+        let identity = Identity::new(store.server_name().to_owned(), signing_key)?;
+        Ok(Self::with_transport(
+            store,
+            identity,
+            Membership::open(None),
+            transport,
+            &Config::default(),
+        ))
+    }
+
+    fn with_transport(
+        store: Store,
+        identity: Identity,
+        membership: Membership,
+        transport: Transport,
+        config: &Config,
+    ) -> Self {
+        let clock = Arc::clone(store.clock());
+        let client = Client::new(Arc::new(identity), membership, clock, transport, config);
+        let keys = Keys::new(store, client.clone());
+        Self {
+            shared: Arc::new(Shared { client, keys }),
+        }
     }
 
     /// This server's name.
     pub fn server_name(&self) -> &ServerName {
-        self.shared.identity.server_name()
+        self.identity().server_name()
     }
 
     /// Who this server is.
     pub fn identity(&self) -> &Identity {
-        &self.shared.identity
+        self.shared.client.identity()
     }
 
     /// The key that signs this server's events and requests.
     pub fn signing_key(&self) -> &Ed25519KeyPair {
-        self.shared.identity.signing_key()
+        self.identity().signing_key()
     }
 
     /// The public keys of servers.
@@ -100,7 +102,26 @@ impl Federation {
 
     /// Who may federate.
     pub fn membership(&self) -> &Membership {
-        &self.shared.membership
+        self.shared.client.membership()
+    }
+
+    /// Asks `destination`, signing the request as this server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`](crate::Error::Denied) before anything is sent where the destination may not federate;
+    /// [`Error::Refused`](crate::Error::Refused) with the remote's own error; otherwise what went wrong on the way.
+    pub async fn request<T>(
+        &self,
+        destination: &ServerName,
+        request: T,
+    ) -> Result<T::IncomingResponse>
+    where
+        T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
+        T::Authentication: FederationAuth,
+        T::PathBuilder: FederationPath,
+    {
+        self.shared.client.request(destination, request).await
     }
 
     /// Starts the sender, which runs until `stop`. What it had not sent by then it sends after the next start.
@@ -122,28 +143,12 @@ impl Federation {
         let _ = server;
     }
 
-    pub(crate) async fn exchange(
-        &self,
-        destination: &ServerName,
-        request: http::Request<Bytes>,
-    ) -> Result<http::Response<Bytes>> {
-        let now_ms = self.shared.store.clock().now_ms();
-        self.membership()
-            .admit(destination, now_ms)
-            .map_err(|reason| Error::Denied {
-                server: destination.to_owned(),
-                reason,
-            })?;
-        let timeout = self.shared.config.request_timeout;
-        match &self.shared.transport {
-            Transport::Memory(network) => {
-                let limit = self.shared.config.max_response;
-                let answer = network.send(self.server_name(), destination, request, limit);
-                tokio::time::timeout(timeout, answer)
-                    .await
-                    .map_err(|_| Error::Timeout(destination.to_owned()))?
-            }
-            Transport::None => Err(Error::NoAddress(destination.to_owned())),
-        }
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.shared.client.clock()
+    }
+
+    /// Whether `server` may federate now.
+    pub(crate) fn admit(&self, server: &ServerName) -> Result<(), Denial> {
+        self.shared.client.admit(server)
     }
 }

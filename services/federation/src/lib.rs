@@ -1,5 +1,6 @@
 //! Other servers: who may federate, mutual TLS, addresses, keys, signed requests, and the outbound queue.
 
+mod client;
 mod config;
 mod error;
 mod federation;
@@ -8,16 +9,17 @@ mod keys;
 mod membership;
 mod memory;
 mod peer;
-mod request;
+mod x_matrix;
 
 pub use self::{
+    client::{FederationAuth, FederationPath},
     config::{ClientCertificates, Config, Discovery},
     error::{Error, Result},
     federation::Federation,
     identity::{Identity, TlsIdentity},
     keys::Keys,
-    membership::{Denial, Member, MemberList, MemberRole, MemberStatus, Membership},
+    membership::{Denial, ListedKey, Membership},
     memory::MemoryNetwork,
     peer::PeerIdentity,
-    request::{FederationAuth, FederationPath},
+    x_matrix::Unauthenticated,
 };

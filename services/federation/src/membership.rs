@@ -1,27 +1,38 @@
 //! Who may federate.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use arc_swap::ArcSwap;
-use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName, serde::Base64};
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use luxchat_bundle::{Bundle, Endpoint, Leaf, Member, Refusal, Status};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedServerSigningKeyId, ServerName,
+    ServerSigningKeyId, UInt, serde::Base64,
+};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 /// Why a server may not federate. The words reach the log and the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// The members list does not name it.
-    #[error("the server is not in the members list")]
-    Unlisted,
-    /// The members list names it as suspended.
-    #[error("the server is suspended")]
-    Suspended,
-    /// The members list names it as revoked.
-    #[error("the server is revoked")]
-    Revoked,
-    /// The members list is older than its expiry: nobody may.
+    /// This server has no members list: nobody may.
+    #[error("there is no members list")]
+    NoList,
+    /// The members list has expired: nobody may.
     #[error("the members list has expired")]
     ListExpired,
+    /// The members list does not name it.
+    #[error("the server is not on the members list")]
+    Unlisted,
+    /// The members list names it as suspended.
+    #[error("the server is suspended: {0}")]
+    Suspended(String),
+    /// The members list names it as revoked.
+    #[error("the server is revoked: {0}")]
+    Revoked(String),
+    /// Its certificate is not to be accepted.
+    #[error("{0}")]
+    Certificate(#[from] Refusal),
 }
 
 /// The handle on the members list in force. Clones share it.
@@ -32,90 +43,51 @@ pub struct Membership {
 
 #[derive(Debug)]
 struct Shared {
-    current: ArcSwap<MemberList>,
+    current: ArcSwapOption<Bundle>,
     version: watch::Sender<u64>,
     open: bool,
 }
 
-/// One version of the members list, ready for look-ups.
-#[derive(Clone, Debug, Default)]
-pub struct MemberList {
-    /// The version of the signed list.
-    pub version: u64,
-    /// When the list expires, in milliseconds since the Unix epoch. `None`: never.
-    pub expires_ms: Option<u64>,
-    /// The national certificate authorities.
-    pub authorities: Vec<CertificateDer<'static>>,
-    /// The members by name.
-    pub members: HashMap<OwnedServerName, Member>,
-}
-
-/// One server of the list.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its standing.
-    pub status: MemberStatus,
-    /// What it is for.
-    pub role: MemberRole,
-    /// Where its federation listener is: `host:port` or `address:port`.
-    pub endpoints: Vec<String>,
-    /// SHA-256 of the certificates it may present, where the list pins them.
-    pub certificate_pins: Vec<[u8; 32]>,
-    /// Its Matrix signing keys.
-    pub signing_keys: HashMap<OwnedServerSigningKeyId, Base64>,
-}
-
-/// The standing of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemberStatus {
-    /// May federate.
-    Active,
-    /// May not for now.
-    Suspended,
-    /// May not any more.
-    Revoked,
-}
-
-/// What a member is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemberRole {
-    /// A homeserver.
-    Homeserver,
-    /// The national directory, which serves the signed repository and vouches for keys.
-    Directory,
+/// A signing key as the members list has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKey {
+    /// The Ed25519 public key.
+    pub key: Base64,
+    /// When it went out of use. `None`: it is in use.
+    pub expired: Option<MilliSecondsSinceUnixEpoch>,
 }
 
 impl Membership {
-    /// Only the list's active members federate.
-    pub fn listed(list: MemberList) -> Self {
+    /// Only the list's active members federate; without a list, nobody does.
+    pub fn listed(list: Option<Bundle>) -> Self {
         Self::new(list, false)
     }
 
-    /// Anyone federates whom the list does not shut out.
-    pub fn open(list: MemberList) -> Self {
+    /// Anyone federates whom the list, where there is one, does not shut out.
+    pub fn open(list: Option<Bundle>) -> Self {
         Self::new(list, true)
     }
 
-    fn new(list: MemberList, open: bool) -> Self {
-        let version = watch::Sender::new(list.version);
+    fn new(list: Option<Bundle>, open: bool) -> Self {
+        let version = list.as_ref().map_or(0, |list| list.version);
         Self {
             shared: Arc::new(Shared {
-                current: ArcSwap::from_pointee(list),
-                version,
+                current: ArcSwapOption::from_pointee(list),
+                version: watch::Sender::new(version),
                 open,
             }),
         }
     }
 
     /// The list in force.
-    pub fn current(&self) -> Arc<MemberList> {
+    pub fn current(&self) -> Option<Arc<Bundle>> {
         self.shared.current.load_full()
     }
 
-    /// Puts a newer list in force and tells those who watch.
-    pub fn update(&self, list: MemberList) {
+    /// Puts a list in force and tells those who watch.
+    pub fn update(&self, list: Bundle) {
         let version = list.version;
-        self.shared.current.store(Arc::new(list));
+        self.shared.current.store(Some(Arc::new(list)));
         self.shared.version.send_replace(version);
     }
 
@@ -124,58 +96,132 @@ impl Membership {
         self.shared.version.subscribe()
     }
 
-    /// Whether servers outside of the list may federate.
+    /// Whether servers that are not on the list may federate.
     pub fn is_open(&self) -> bool {
         self.shared.open
     }
 
-    /// Whether `server` may federate at `now_ms`.
+    /// Whether `server` may federate at `now_ms` (milliseconds since the Unix epoch).
     ///
     /// # Errors
     ///
     /// The reason why not.
     pub fn admit(&self, server: &ServerName, now_ms: u64) -> Result<(), Denial> {
-        let list = self.shared.current.load();
-        if list.expires_ms.is_some_and(|expiry| expiry <= now_ms) {
-            return Err(Denial::ListExpired);
-        }
-        match list.members.get(server).map(|member| member.status) {
-            Some(MemberStatus::Active) => Ok(()),
-            Some(MemberStatus::Suspended) => Err(Denial::Suspended),
-            Some(MemberStatus::Revoked) => Err(Denial::Revoked),
-            None if self.shared.open => Ok(()),
-            None => Err(Denial::Unlisted),
-        }
-    }
-}
-
-impl MemberList {
-    /// The member of that name.
-    pub fn get(&self, server: &ServerName) -> Option<&Member> {
-        self.members.get(server)
-    }
-
-    /// The active members with the directory's role, in the order of their names.
-    pub fn directories(&self) -> Vec<OwnedServerName> {
-        let mut names: Vec<_> = self
+        let Some(list) = self.current() else {
+            return if self.shared.open {
+                Ok(())
+            } else {
+                Err(Denial::NoList)
+            };
+        };
+        match list
             .members
-            .iter()
-            .filter(|(_, member)| {
-                member.role == MemberRole::Directory && member.status == MemberStatus::Active
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        names.sort();
-        names
+            .get(server.as_str())
+            .map(|member| &member.status)
+        {
+            Some(Status::Suspended { reason, .. }) => Err(Denial::Suspended(reason.clone())),
+            Some(Status::Revoked { reason, .. }) => Err(Denial::Revoked(reason.clone())),
+            None if !self.shared.open => Err(Denial::Unlisted),
+            Some(Status::Active {}) | None => self.check_expiry(&list, now_ms),
+        }
     }
-}
 
-impl fmt::Display for MemberStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Revoked => "revoked",
+    /// Whether the holder of the certificate may federate at `now_ms`, and as whom. The chain is the TLS stack's business.
+    ///
+    /// # Errors
+    ///
+    /// The reason why not.
+    pub fn admit_certificate(&self, leaf: &Leaf, now_ms: u64) -> Result<OwnedServerName, Denial> {
+        let server = ServerName::parse(leaf.server_name.as_str())
+            .map_err(|_| Denial::Certificate(Refusal::Unlisted(leaf.server_name.clone())))?;
+        self.admit(&server, now_ms)?;
+        if let Some(list) = self.current()
+            && list.members.get(server.as_str()).is_some()
+        {
+            list.members.admit(leaf, timestamp(now_ms))?;
+        }
+        Ok(server)
+    }
+
+    /// The national certificate authorities.
+    pub fn authorities(&self) -> Vec<CertificateDer<'static>> {
+        self.current().map_or_else(Vec::new, |list| {
+            let authorities = list.members.authorities().iter();
+            authorities.map(|it| it.der().clone()).collect()
         })
     }
+
+    /// Where `server` listens, best first. Empty where the list does not say.
+    pub fn endpoints(&self, server: &ServerName) -> Vec<Endpoint> {
+        self.member(server, |member| member.endpoints.clone())
+            .unwrap_or_default()
+    }
+
+    /// Whether the list says which keys `server` signs with. It is the authority then: no other key of it counts.
+    pub fn lists_keys(&self, server: &ServerName) -> bool {
+        self.member(server, |member| !member.signing_keys.is_empty())
+            .unwrap_or(false)
+    }
+
+    /// A signing key of `server`, in use or not. A member that may not federate any more has signed valid events before.
+    pub fn signing_key(
+        &self,
+        server: &ServerName,
+        key_id: &ServerSigningKeyId,
+    ) -> Option<ListedKey> {
+        self.signing_keys(server).remove(key_id)
+    }
+
+    /// All signing keys of `server`, in use or not.
+    pub fn signing_keys(
+        &self,
+        server: &ServerName,
+    ) -> BTreeMap<OwnedServerSigningKeyId, ListedKey> {
+        self.member(server, listed_keys).unwrap_or_default()
+    }
+
+    /// The active national directories, in the order of their names.
+    pub fn directories(&self) -> Vec<OwnedServerName> {
+        self.current().map_or_else(Vec::new, |list| {
+            let directories = list.members.directories();
+            directories
+                .filter_map(|member| ServerName::parse(member.server_name.as_str()).ok())
+                .collect()
+        })
+    }
+
+    fn member<T>(&self, server: &ServerName, read: impl FnOnce(&Member) -> T) -> Option<T> {
+        let list = self.current()?;
+        list.members.get(server.as_str()).map(read)
+    }
+
+    fn check_expiry(&self, list: &Bundle, now_ms: u64) -> Result<(), Denial> {
+        if timestamp(now_ms) >= list.expires && !self.shared.open {
+            return Err(Denial::ListExpired);
+        }
+        Ok(())
+    }
+}
+
+fn timestamp(ms: u64) -> Timestamp {
+    i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+fn listed_keys(member: &Member) -> BTreeMap<OwnedServerSigningKeyId, ListedKey> {
+    let current = member.signing_keys.iter().map(|(id, key)| (id, key, None));
+    let old = member.old_signing_keys.iter().map(|(id, old)| {
+        let expired = UInt::try_from(old.expired_at.as_millisecond()).unwrap_or_default();
+        (id, &old.key, Some(MilliSecondsSinceUnixEpoch(expired)))
+    });
+    current
+        .chain(old)
+        .filter_map(|(id, key, expired)| {
+            let id = OwnedServerSigningKeyId::try_from(id.to_string()).ok()?;
+            let key = Base64::new(key.as_bytes().to_vec());
+            Some((id, ListedKey { key, expired }))
+        })
+        .collect()
 }

@@ -1,0 +1,231 @@
+//! Signed requests to other servers.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use luxchat_store::Clock;
+use ruma::{
+    ServerName,
+    api::{
+        IncomingResponseExt, OutgoingRequest, OutgoingRequestExt,
+        auth_scheme::{AuthScheme, NoAuthentication},
+        error::FromHttpResponseError,
+        federation::authentication::{ServerSignatures, XMatrixSigningInput},
+        path_builder::{PathBuilder, SinglePath},
+    },
+};
+
+use crate::{Config, Denial, Error, Identity, Membership, MemoryNetwork, Result};
+
+/// How an endpoint authenticates, where servers speak to servers.
+pub trait FederationAuth: AuthScheme {
+    /// What the scheme signs with.
+    fn input(signing: XMatrixSigningInput<'_>) -> Self::Input<'_>;
+}
+
+impl FederationAuth for ServerSignatures {
+    fn input(signing: XMatrixSigningInput<'_>) -> Self::Input<'_> {
+        signing
+    }
+}
+
+impl FederationAuth for NoAuthentication {
+    fn input(_: XMatrixSigningInput<'_>) -> Self::Input<'_> {}
+}
+
+/// How an endpoint's path is chosen: federation paths bear their version.
+pub trait FederationPath: PathBuilder {
+    /// What the builder chooses by.
+    fn input() -> Self::Input<'static>;
+}
+
+impl FederationPath for SinglePath {
+    fn input() -> Self::Input<'static> {}
+}
+
+/// Asks other servers, as this one.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    identity: Arc<Identity>,
+    membership: Membership,
+    clock: Arc<dyn Clock>,
+    transport: Transport,
+    request_timeout: Duration,
+    long_request_timeout: Duration,
+    max_response: usize,
+}
+
+/// How requests travel.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// Between servers of this process.
+    Memory(MemoryNetwork),
+    /// Not at all: every other server is unreachable.
+    None,
+}
+
+impl Client {
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        membership: Membership,
+        clock: Arc<dyn Clock>,
+        transport: Transport,
+        config: &Config,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                identity,
+                membership,
+                clock,
+                transport,
+                request_timeout: config.request_timeout,
+                long_request_timeout: config.long_request_timeout,
+                max_response: config.max_response,
+            }),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    pub(crate) fn membership(&self) -> &Membership {
+        &self.shared.membership
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    /// Whether `server` may federate now.
+    pub(crate) fn admit(&self, server: &ServerName) -> Result<(), Denial> {
+        let now_ms = self.shared.clock.now_ms();
+        self.shared.membership.admit(server, now_ms)
+    }
+
+    /// Asks `destination`, signing the request as this server.
+    pub(crate) async fn request<T>(
+        &self,
+        destination: &ServerName,
+        request: T,
+    ) -> Result<T::IncomingResponse>
+    where
+        T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
+        T::Authentication: FederationAuth,
+        T::PathBuilder: FederationPath,
+    {
+        let request = self.sign(destination, request)?;
+        let response = self.exchange(destination, request).await?;
+        parse::<T>(destination, &response)
+    }
+
+    /// Sends one request and reads the whole answer, whatever its status.
+    pub(crate) async fn exchange(
+        &self,
+        destination: &ServerName,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>> {
+        self.admit(destination).map_err(|reason| Error::Denied {
+            server: destination.to_owned(),
+            reason,
+        })?;
+        let shared = &self.shared;
+        let timeout = if takes_long(request.uri().path()) {
+            shared.long_request_timeout
+        } else {
+            shared.request_timeout
+        };
+        let answer = async {
+            match &shared.transport {
+                Transport::Memory(network) => {
+                    let origin = shared.identity.server_name();
+                    network
+                        .send(origin, destination, request, shared.max_response)
+                        .await
+                }
+                Transport::None => Err(Error::NoAddress(destination.to_owned())),
+            }
+        };
+        tokio::time::timeout(timeout, answer)
+            .await
+            .unwrap_or_else(|_| Err(Error::Timeout(destination.to_owned())))
+    }
+
+    fn sign<T>(&self, destination: &ServerName, request: T) -> Result<http::Request<Bytes>>
+    where
+        T: OutgoingRequest,
+        T::Authentication: FederationAuth,
+        T::PathBuilder: FederationPath,
+    {
+        let identity = &self.shared.identity;
+        let signing = XMatrixSigningInput::new(
+            identity.server_name().to_owned(),
+            destination.to_owned(),
+            identity.signing_key(),
+        );
+        request
+            .try_into_http_request::<BytesMut>(
+                &format!("https://{destination}"),
+                T::Authentication::input(signing),
+                T::PathBuilder::input(),
+            )
+            .map(|request| request.map(BytesMut::freeze))
+            .map_err(|error| Error::InvalidRequest(error.to_string()))
+    }
+}
+
+/// Whether other servers answer only after real work: taking in events, or collecting a room's whole state.
+fn takes_long(path: &str) -> bool {
+    let endpoint = path
+        .strip_prefix("/_matrix/federation/v1/")
+        .or_else(|| path.strip_prefix("/_matrix/federation/v2/"))
+        .and_then(|rest| rest.split('/').next());
+    matches!(
+        endpoint,
+        Some("send" | "send_join" | "state" | "state_ids" | "event_auth")
+    )
+}
+
+fn parse<T>(
+    destination: &ServerName,
+    response: &http::Response<Bytes>,
+) -> Result<T::IncomingResponse>
+where
+    T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
+{
+    let mut view = http::Response::new(response.body().as_ref());
+    *view.status_mut() = response.status();
+    *view.headers_mut() = response.headers().clone();
+    T::IncomingResponse::try_from_http_response(view).map_err(|error| match error {
+        FromHttpResponseError::Server(error) => Error::Refused {
+            server: destination.to_owned(),
+            error: error.into(),
+        },
+        other => Error::InvalidResponse {
+            server: destination.to_owned(),
+            why: other.to_string(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::takes_long;
+
+    #[test]
+    fn work_is_given_time() {
+        assert!(takes_long("/_matrix/federation/v1/send/txn"));
+        assert!(takes_long("/_matrix/federation/v2/send_join/!room/$event"));
+        assert!(!takes_long(
+            "/_matrix/federation/v1/make_join/!room/@user:x"
+        ));
+        assert!(!takes_long("/_matrix/key/v2/server"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Keys fetched from other servers and from the directory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use quick_cache::sync::Cache;
+use ruma::{
+    OwnedServerName, ServerName,
+    api::federation::discovery::{
+        ServerSigningKeys, get_remote_server_keys_batch::v2 as notary, get_server_keys::v2 as own,
+    },
+    serde::Raw,
+};
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use super::document::{self, VerifiedDocument};
+use crate::{Error, Result, client::Client};
+
+/// Servers whose keys are fetched at a time.
+const PARALLEL: usize = 16;
+
+/// After an attempt, successful or not, the next one for the same server waits this long.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Servers whose last attempt is remembered.
+const REMEMBERED: usize = 4_096;
+
+/// Fetches key documents: one attempt per server at a time, few servers at a time, and none again too soon.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    client: Client,
+    permits: Semaphore,
+    attempts: Cache<OwnedServerName, Instant>,
+    running: Mutex<HashMap<OwnedServerName, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Fetcher {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            permits: Semaphore::new(PARALLEL),
+            attempts: Cache::new(REMEMBERED),
+            running: Mutex::default(),
+        }
+    }
+
+    /// The turn of a server: whoever holds it is alone in fetching that server's keys.
+    pub(crate) fn turn(&self, server: &ServerName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = running.get(server).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        running.insert(server.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Asks `server` itself, then the directories.
+    pub(crate) async fn fetch(&self, server: &ServerName) -> Result<VerifiedDocument> {
+        if let Some(last) = self.attempts.get(server)
+            && last.elapsed() < PAUSE
+        {
+            return Err(unavailable(server, "they were asked for a moment ago"));
+        }
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| unavailable(server, "the server stops"))?;
+        self.attempts.insert(server.to_owned(), Instant::now());
+        let direct = match self.from_origin(server).await {
+            Ok(document) => return Ok(document),
+            Err(error) => error,
+        };
+        for directory in self.client.membership().directories() {
+            if directory == server || directory == self.client.identity().server_name() {
+                continue;
+            }
+            match self.from_notary(server, &directory).await {
+                Ok(document) => return Ok(document),
+                Err(error) => debug!(%server, %directory, %error, "the directory has no keys"),
+            }
+        }
+        Err(unavailable(server, &direct.to_string()))
+    }
+
+    async fn from_origin(&self, server: &ServerName) -> Result<VerifiedDocument> {
+        let response = self.client.request(server, own::Request::new()).await?;
+        self.verify(server, &response.server_key)
+    }
+
+    async fn from_notary(
+        &self,
+        server: &ServerName,
+        directory: &ServerName,
+    ) -> Result<VerifiedDocument> {
+        // No key ids: all of them.
+        let wanted = BTreeMap::from([(server.to_owned(), BTreeMap::new())]);
+        let request = notary::Request::new(wanted);
+        let response = self.client.request(directory, request).await?;
+        // A stale document still has retired keys; the freshest one counts.
+        response
+            .server_keys
+            .iter()
+            .filter_map(|document| self.verify(server, document).ok())
+            .max_by_key(|document| document.stored.valid_until_ts)
+            .ok_or_else(|| unavailable(server, "the directory has none"))
+    }
+
+    fn verify(
+        &self,
+        server: &ServerName,
+        raw: &Raw<ServerSigningKeys>,
+    ) -> Result<VerifiedDocument> {
+        document::verify(server, raw, self.client.clock().now_ms())
+    }
+}
+
+fn unavailable(server: &ServerName, why: &str) -> Error {
+    Error::Signature(format!("the keys of {server} are not to be had: {why}"))
+}
