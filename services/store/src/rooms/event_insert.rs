@@ -23,6 +23,8 @@ pub struct NewEvent<'a> {
     pub before: Option<Coordinate>,
     /// The state after it; `None` for an outlier.
     pub after: Option<Coordinate>,
+    /// Whether a user of this server made it.
+    pub is_own: bool,
     /// Whether this server distributes it to the other servers in the room.
     pub outgoing: bool,
     /// Whether it counts as unread for those who have not seen it.
@@ -94,6 +96,17 @@ impl WriteTx<'_> {
             }
             None => self.insert_rows(&event, place, sender, state_key)?,
         };
+        if let Some(pos) = pos {
+            let place = TimelinePlace {
+                room: event.room,
+                event: nid,
+                pos,
+                notify_ord,
+                sender,
+                is_own: event.is_own,
+            };
+            self.record_highlights(event.pdu, place)?;
+        }
         Ok(Some(Inserted {
             nid,
             state_key,
@@ -188,7 +201,7 @@ impl WriteTx<'_> {
         self.one(sql, [room], |row| row.get(0))
     }
 
-    pub(super) fn notify_count(&self, room: RoomNid) -> Result<i64> {
+    fn notify_count(&self, room: RoomNid) -> Result<i64> {
         let sql = "SELECT notify_count FROM rooms WHERE room_nid = ?1";
         self.one(sql, [room], |row| row.get(0))
     }

@@ -128,12 +128,24 @@ impl WriteTx<'_> {
         event: EventNid,
         seq: Position,
     ) -> Result<()> {
+        self.upsert_member(room, user, membership, event, seq)?;
+        self.announce(Topic::User(user));
+        Ok(())
+    }
+
+    fn upsert_member(
+        &mut self,
+        room: RoomNid,
+        user: UserNid,
+        membership: &MembershipState,
+        event: EventNid,
+        seq: Position,
+    ) -> Result<()> {
         // Who was away and is something again has not forgotten the room.
         let sql = "INSERT INTO members (room_nid, user_nid, membership, event_nid, seq) VALUES (?1, ?2, ?3, ?4, ?5) \
                    ON CONFLICT (room_nid, user_nid) DO UPDATE SET membership = excluded.membership, \
                    event_nid = excluded.event_nid, seq = excluded.seq, forgotten = 0";
         self.execute(sql, params![room, user, membership.as_str(), event, seq])?;
-        self.announce(Topic::User(user));
         Ok(())
     }
 
@@ -165,20 +177,23 @@ impl WriteTx<'_> {
         let membership = match change.event {
             Some(event) => {
                 let membership = self.event_membership(event)?;
-                self.set_member(room, target, &membership, event, seq)?;
+                self.upsert_member(room, target, &membership, event, seq)?;
                 membership
             }
             None => {
                 let sql = "DELETE FROM members WHERE room_nid = ?1 AND user_nid = ?2";
                 self.execute(sql, params![room, target])?;
-                self.announce(Topic::User(target));
                 MembershipState::Leave
             }
         };
-        let is_joined = membership == MembershipState::Join;
-        if server == ServerNid::OWN && was_joined != is_joined {
-            self.follow_reading(room, target, is_joined, seq)?;
+        if server == ServerNid::OWN {
+            self.announce(Topic::User(target));
+            // What the user could see of the room from outside is of no more use.
+            if old.is_some() && membership != MembershipState::Invite {
+                self.delete_stripped_state(room, target)?;
+            }
         }
+        let is_joined = membership == MembershipState::Join;
         match (was_joined, is_joined) {
             (false, true) => self.count_join(room, server, seq),
             (true, false) => self.count_leave(room, server, seq),
@@ -186,21 +201,6 @@ impl WriteTx<'_> {
                 self.tell_absent_server(room, server, seq)
             }
             _ => Ok(()),
-        }
-    }
-
-    fn follow_reading(
-        &mut self,
-        room: RoomNid,
-        user: UserNid,
-        is_joined: bool,
-        seq: Position,
-    ) -> Result<()> {
-        if is_joined {
-            let notify_ord = self.notify_count(room)?;
-            self.start_read_position(user, room, seq.0, notify_ord)
-        } else {
-            self.forget_read_position(user, room)
         }
     }
 

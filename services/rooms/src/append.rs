@@ -1,0 +1,316 @@
+//! The one write path for events, of this server's users and of others.
+
+use luxchat_store::{
+    Coordinate, EventStatus, Inserted, NewEvent, Pdu, Redaction, Room, StateChange, Topic,
+    Visibility, WriteTx,
+};
+use ruma::events::TimelineEventType;
+
+use crate::{Authorised, Error, Result, authorise::Scope, power::Power, unread::notifies};
+
+/// Where an event goes.
+#[derive(Clone, Debug)]
+pub enum Placement {
+    /// Kept for auth chains and look-ups, not part of the event graph.
+    Outlier,
+    /// In the event graph, unseen by clients and without effect on the current state: rejected or soft-failed.
+    Unseen {
+        /// The state before it.
+        before: Coordinate,
+    },
+    /// At the end of the timeline.
+    Live {
+        /// The state before it.
+        before: Coordinate,
+        /// What becomes of the room's current state.
+        current: CurrentState,
+    },
+    /// Before the beginning of the timeline, without effect on the current state.
+    Backfilled {
+        /// The state before it.
+        before: Coordinate,
+    },
+}
+
+/// What becomes of a room's current state with a live event.
+#[derive(Clone, Debug)]
+pub enum CurrentState {
+    /// The state after the event is the room's new current state: it was sent on top of it.
+    Follows,
+    /// Resolution says so: what to change in the current state. An event among these changes is in the store already,
+    /// as an outlier if it is the one that is appended.
+    Resolved(Vec<StateChange>),
+}
+
+/// Who made an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A user of this server, which distributes it.
+    Own,
+    /// A user of this server, through another server which distributes it: a join, knock or leave from outside.
+    OwnElsewhere,
+    /// A user of another server through this one, which distributes it.
+    Brokered,
+    /// Another server.
+    Remote,
+}
+
+/// Stores an event with all that follows from it: state, members, servers, extremities, redaction, unread counters, and
+/// who has to be told. `room.current` and `room.notify_count` are brought up to date. `None` where the room has the
+/// event already.
+///
+/// # Errors
+///
+/// [`Error::BadState`] where the event was not checked as thoroughly as its placement asks for.
+pub fn append(
+    tx: &mut WriteTx<'_>,
+    room: &mut Room,
+    event: &Authorised,
+    placement: Placement,
+    origin: Origin,
+) -> Result<Option<Inserted>> {
+    check_scope(event, &placement)?;
+    match placement {
+        Placement::Outlier => {
+            let place = Place {
+                visibility: Visibility::Hidden,
+                before: None,
+                after: None,
+            };
+            insert(tx, room, event, place, origin)
+        }
+        Placement::Unseen { before } => unseen(tx, room, event, before, origin),
+        Placement::Backfilled { before } => backfill(tx, room, event, before, origin),
+        Placement::Live { before, current } => match current {
+            CurrentState::Follows => follow(tx, room, event, before, origin),
+            CurrentState::Resolved(changes) => merge(tx, room, event, before, &changes, origin),
+        },
+    }
+}
+
+/// Where `insert` puts an event.
+#[derive(Clone, Copy)]
+struct Place {
+    visibility: Visibility,
+    before: Option<Coordinate>,
+    after: Option<Coordinate>,
+}
+
+impl Place {
+    fn seen(visibility: Visibility, before: Coordinate, after: Coordinate) -> Self {
+        Self {
+            visibility,
+            before: Some(before),
+            after: Some(after),
+        }
+    }
+}
+
+/// A live event on top of the current state.
+fn follow(
+    tx: &mut WriteTx<'_>,
+    room: &mut Room,
+    event: &Authorised,
+    before: Coordinate,
+    origin: Origin,
+) -> Result<Option<Inserted>> {
+    let head = match room.current {
+        Some(head) => head,
+        None => tx.open_main_chain(room.nid)?,
+    };
+    room.current = Some(head);
+    if before != head {
+        return Err(Error::BadState(
+            "the event was not sent on top of the current state".to_owned(),
+        ));
+    }
+    let is_state = event.pdu().state_key().is_some();
+    let after = Coordinate {
+        chain: head.chain,
+        ord: head.ord + i64::from(is_state),
+    };
+    let place = Place::seen(Visibility::Newest, before, after);
+    let Some(inserted) = insert(tx, room, event, place, origin)? else {
+        return Ok(None);
+    };
+    if let Some(key) = inserted.state_key {
+        let event = Some(inserted.nid);
+        tx.change_current_state(room, &[StateChange { key, event }], inserted.seq)?;
+    }
+    finish_live(tx, room, event, before, inserted, origin)?;
+    Ok(Some(inserted))
+}
+
+/// A live event whose effect on the current state was resolved.
+fn merge(
+    tx: &mut WriteTx<'_>,
+    room: &mut Room,
+    event: &Authorised,
+    before: Coordinate,
+    changes: &[StateChange],
+    origin: Origin,
+) -> Result<Option<Inserted>> {
+    let Some(inserted) = insert_beside(tx, room, event, before, Visibility::Newest, origin)? else {
+        return Ok(None);
+    };
+    tx.change_current_state(room, changes, inserted.seq)?;
+    finish_live(tx, room, event, before, inserted, origin)?;
+    Ok(Some(inserted))
+}
+
+fn backfill(
+    tx: &mut WriteTx<'_>,
+    room: &mut Room,
+    event: &Authorised,
+    before: Coordinate,
+    origin: Origin,
+) -> Result<Option<Inserted>> {
+    let Some(inserted) = insert_beside(tx, room, event, before, Visibility::Oldest, origin)? else {
+        return Ok(None);
+    };
+    note_parents(tx, room, event, inserted)?;
+    redact(tx, room, event.pdu(), before, inserted)?;
+    Ok(Some(inserted))
+}
+
+fn unseen(
+    tx: &mut WriteTx<'_>,
+    room: &mut Room,
+    event: &Authorised,
+    before: Coordinate,
+    origin: Origin,
+) -> Result<Option<Inserted>> {
+    let Some(inserted) = insert_beside(tx, room, event, before, Visibility::Hidden, origin)? else {
+        return Ok(None);
+    };
+    note_parents(tx, room, event, inserted)?;
+    Ok(Some(inserted))
+}
+
+/// An event whose state after it is not the room's current state.
+fn insert_beside(
+    tx: &mut WriteTx<'_>,
+    room: &mut Room,
+    event: &Authorised,
+    before: Coordinate,
+    visibility: Visibility,
+    origin: Origin,
+) -> Result<Option<Inserted>> {
+    // A rejected event changes no state; a soft-failed one does, for whatever builds on it.
+    let changes_state =
+        event.pdu().state_key().is_some() && event.status() != EventStatus::Rejected;
+    let after = match changes_state {
+        true => tx.fork_coordinate(room, before)?,
+        false => before,
+    };
+    let place = Place::seen(visibility, before, after);
+    let Some(inserted) = insert(tx, room, event, place, origin)? else {
+        return Ok(None);
+    };
+    if changes_state && let Some(key) = inserted.state_key {
+        let event = Some(inserted.nid);
+        tx.record_changes(after, &[StateChange { key, event }], inserted.seq)?;
+    }
+    Ok(Some(inserted))
+}
+
+fn insert(
+    tx: &mut WriteTx<'_>,
+    room: &mut Room,
+    event: &Authorised,
+    place: Place,
+    origin: Origin,
+) -> Result<Option<Inserted>> {
+    let pdu = event.pdu();
+    let new = NewEvent {
+        room: room.nid,
+        pdu,
+        status: event.status(),
+        visibility: place.visibility,
+        before: place.before,
+        after: place.after,
+        is_own: matches!(origin, Origin::Own | Origin::OwnElsewhere),
+        outgoing: matches!(origin, Origin::Own | Origin::Brokered),
+        notifies: place.visibility == Visibility::Newest && notifies(pdu),
+    };
+    let inserted = tx.insert_event(new)?;
+    if let Some(inserted) = &inserted
+        && origin != Origin::Own
+    {
+        tx.apply_pending_redactions(room.nid, &room.version, pdu, inserted.nid)?;
+    }
+    Ok(inserted)
+}
+
+fn finish_live(
+    tx: &mut WriteTx<'_>,
+    room: &Room,
+    event: &Authorised,
+    before: Coordinate,
+    inserted: Inserted,
+    origin: Origin,
+) -> Result<()> {
+    let pdu = event.pdu();
+    tx.advance_tips(room.nid, inserted.nid, pdu.prev_events())?;
+    if origin != Origin::Own {
+        // What this server sends builds on what it has, and nobody has built on it before.
+        note_parents(tx, room, event, inserted)?;
+    }
+    redact(tx, room, pdu, before, inserted)?;
+    tx.announce(Topic::Room(room.nid));
+    if matches!(origin, Origin::Own | Origin::Brokered) {
+        tx.announce_destinations(room.nid, inserted.seq)?;
+    }
+    Ok(())
+}
+
+fn note_parents(
+    tx: &mut WriteTx<'_>,
+    room: &Room,
+    event: &Authorised,
+    inserted: Inserted,
+) -> Result<()> {
+    let pdu = event.pdu();
+    tx.note_missing_prevs(room.nid, inserted.nid, pdu.event_id(), pdu.prev_events())?;
+    Ok(())
+}
+
+/// Where the event is a redaction, redacts.
+fn redact(
+    tx: &mut WriteTx<'_>,
+    room: &Room,
+    pdu: &Pdu,
+    before: Coordinate,
+    inserted: Inserted,
+) -> Result<()> {
+    let Some(target) = pdu.redacts() else {
+        return Ok(());
+    };
+    if *pdu.event_type() != TimelineEventType::RoomRedaction || pdu.state_key().is_some() {
+        return Ok(());
+    }
+    let redaction = Redaction {
+        event: inserted.nid,
+        any_sender: Power::at(tx, room, before)?.may_redact(pdu.sender()),
+    };
+    tx.redact(room.nid, &room.version, target, redaction)?;
+    Ok(())
+}
+
+fn check_scope(event: &Authorised, placement: &Placement) -> Result<()> {
+    let rejected = event.status() == EventStatus::Rejected;
+    let fits = match placement {
+        Placement::Outlier => true,
+        Placement::Unseen { .. } => {
+            rejected
+                || event.scope() >= Scope::StateBefore && event.status() != EventStatus::Accepted
+        }
+        Placement::Backfilled { .. } => !rejected && event.scope() >= Scope::StateBefore,
+        Placement::Live { .. } => {
+            event.status() == EventStatus::Accepted && event.scope() == Scope::CurrentState
+        }
+    };
+    fits.then_some(()).ok_or_else(|| {
+        Error::BadState("the event was not authorised for its place in the room".to_owned())
+    })
+}

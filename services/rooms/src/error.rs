@@ -1,0 +1,56 @@
+use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomVersionId};
+
+/// What can go wrong with rooms.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The room's rules, or this server's, forbid it.
+    #[error("{0}")]
+    Forbidden(String),
+
+    /// There is no such room, event, alias or state: what is missing.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+
+    /// This server does not know the room version.
+    #[error("room version {0} is not supported")]
+    UnsupportedVersion(RoomVersionId),
+
+    /// The event, or one of its fields, exceeds the limits of the specification.
+    #[error("{0}")]
+    TooLarge(String),
+
+    /// A request that makes no sense: which parameter and why.
+    #[error("{0}")]
+    InvalidParam(String),
+
+    /// JSON that the specification does not allow.
+    #[error("{0}")]
+    BadJson(String),
+
+    /// The state that a request asks for contradicts itself or the room's.
+    #[error("{0}")]
+    BadState(String),
+
+    /// The alias points to a room already.
+    #[error("{0} is in use")]
+    AliasInUse(OwnedRoomAliasId),
+
+    /// No user of this server is in the room, and no other server is known that could help.
+    #[error("this server is not in room {0}")]
+    RoomNotResident(OwnedRoomId),
+
+    /// Another server refused or did not answer.
+    #[error(transparent)]
+    Remote(#[from] luxchat_federation::Error),
+
+    /// What another server sent cannot be used.
+    #[error(transparent)]
+    Pdu(#[from] crate::PduError),
+
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] luxchat_store::Error),
+}
+
+/// The result of most functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,69 @@
+use std::sync::Arc;
+
+use luxchat_federation::Federation;
+use luxchat_store::{Pdu, Store};
+use quick_cache::{Weighter, sync::Cache};
+use ruma::{OwnedEventId, ServerName};
+
+/// Memory for parsed state events that authorise other events, in bytes of JSON.
+const AUTH_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Events that the cache is laid out for.
+const AUTH_CACHE_EVENTS: usize = 4_096;
+
+/// What a site decides about rooms.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The version of new rooms whose creator does not ask for one.
+    pub default_version: ruma::RoomVersionId,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_version: crate::DEFAULT_VERSION,
+        }
+    }
+}
+
+/// The rooms that this server's users are in. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    pub(crate) store: Store,
+    pub(crate) federation: Federation,
+    pub(crate) config: Arc<Config>,
+    pub(crate) auth_cache: AuthCache,
+}
+
+impl Rooms {
+    /// Rooms in `store`, with other servers reached through `federation`.
+    pub fn new(store: Store, federation: Federation, config: Config) -> Self {
+        let auth_cache = Cache::with_weighter(AUTH_CACHE_EVENTS, AUTH_CACHE_BYTES, JsonBytes);
+        Self {
+            store,
+            federation,
+            config: Arc::new(config),
+            auth_cache: Arc::new(auth_cache),
+        }
+    }
+
+    /// This server's name.
+    pub fn server_name(&self) -> &ServerName {
+        self.store.server_name()
+    }
+}
+
+/// Parsed state events by event id, to save reading and parsing them for every event that they authorise. Only events
+/// that a room's current state names are looked up here.
+pub(crate) type AuthCache = Arc<Cache<OwnedEventId, Arc<Pdu>, JsonBytes>>;
+
+/// Weighs an event by its JSON.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JsonBytes;
+
+impl Weighter<OwnedEventId, Arc<Pdu>> for JsonBytes {
+    fn weight(&self, _: &OwnedEventId, pdu: &Arc<Pdu>) -> u64 {
+        // Fields and content are kept beside the JSON.
+        2 * pdu.json().len() as u64
+    }
+}
