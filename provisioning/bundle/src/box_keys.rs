@@ -3,16 +3,13 @@
 use std::{fmt, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType, SigningKey};
-use ring::{
-    rand::{SecureRandom, SystemRandom},
-    signature::{Ed25519KeyPair, KeyPair as _},
-};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData, SanType};
+use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use crate::{
-    CertificateRequest, Error, Fingerprint, PublicKey, ServerName, SigningKeyId,
+    CertificateRequest, Error, Fingerprint, PublicKey, ServerName, SigningKey, SigningKeyId,
     certificate::certificate_fault,
     files::{self, Access},
 };
@@ -21,16 +18,10 @@ const TLS_KEY_FILE: &str = "tls.key";
 const SIGNING_KEY_FILE: &str = "matrix-signing.key";
 const MAX_KEY_FILE: usize = 4096;
 
-/// PKCS #8 version 1 around the 32 bytes of an Ed25519 seed (RFC 8410).
-const ED25519_PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
-
 /// The TLS key (P-256) and the Matrix signing key (Ed25519) of a box.
 pub struct BoxKeys {
     tls: KeyPair,
-    signing: Ed25519KeyPair,
-    signing_seed: Zeroizing<[u8; 32]>,
+    signing: SigningKey,
     signing_key_id: SigningKeyId,
 }
 
@@ -47,7 +38,7 @@ impl BoxKeys {
         let signing = Zeroizing::new(format!(
             "ed25519 {} {}\n",
             keys.signing_key_id.version(),
-            Zeroizing::new(STANDARD_NO_PAD.encode(*keys.signing_seed)).as_str(),
+            Zeroizing::new(STANDARD_NO_PAD.encode(keys.signing.seed())).as_str(),
         ));
         files::create(
             &folder.join(SIGNING_KEY_FILE),
@@ -68,9 +59,13 @@ impl BoxKeys {
                     .map_err(|error| certificate_fault("TLS key", error))
             })?;
         let text = Zeroizing::new(files::read(&folder.join(SIGNING_KEY_FILE), MAX_KEY_FILE)?);
-        let (signing_key_id, signing_seed) = parse_signing_key(&text)
+        let (signing_key_id, signing) = parse_signing_key(&text)
             .ok_or_else(|| certificate_fault("Matrix signing key", "its file is malformed"))?;
-        Self::from_parts(tls, signing_key_id, signing_seed)
+        Ok(Self {
+            tls,
+            signing,
+            signing_key_id,
+        })
     }
 
     /// Whether there are keys in `folder`.
@@ -85,7 +80,6 @@ impl BoxKeys {
 
     /// SHA-256 of the TLS key's SubjectPublicKeyInfo.
     pub fn tls_key_fingerprint(&self) -> Fingerprint {
-        use rcgen::PublicKeyData;
         Fingerprint::of(&self.tls.subject_public_key_info())
     }
 
@@ -96,17 +90,12 @@ impl BoxKeys {
 
     /// The public half of the Matrix signing key.
     pub fn signing_public_key(&self) -> PublicKey {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.signing.public_key().as_ref());
-        PublicKey::from_bytes(bytes)
+        self.signing.public_key()
     }
 
     /// The Matrix signing key in PKCS #8 version 1, as Matrix libraries take it.
     pub fn signing_key_pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        let mut der = Zeroizing::new(Vec::with_capacity(48));
-        der.extend_from_slice(&ED25519_PKCS8_PREFIX);
-        der.extend_from_slice(&*self.signing_seed);
-        der
+        self.signing.to_pkcs8()
     }
 
     /// Asks for a certificate for `server_name`.
@@ -128,39 +117,25 @@ impl BoxKeys {
 
     /// Signs with the TLS key.
     pub(crate) fn sign_with_tls_key(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        SigningKey::sign(&self.tls, message).map_err(|_| Error::Crypto("sign"))
+        rcgen::SigningKey::sign(&self.tls, message).map_err(|_| Error::Crypto("sign"))
     }
 
     /// Signs with the Matrix signing key.
     pub(crate) fn sign_with_signing_key(&self, message: &[u8]) -> Vec<u8> {
-        self.signing.sign(message).as_ref().to_vec()
+        self.signing.sign(message)
     }
 
     fn random() -> Result<Self, Error> {
         let tls = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
             .map_err(|_| Error::Crypto("make a key"))?;
-        let mut seed = Zeroizing::new([0; 32]);
         let mut version = [0; 4];
-        let rng = SystemRandom::new();
-        rng.fill(&mut *seed)
-            .and_then(|()| rng.fill(&mut version))
+        SystemRandom::new()
+            .fill(&mut version)
             .map_err(|_| Error::Crypto("draw random numbers"))?;
-        let id = format!("ed25519:a_{:08x}", u32::from_be_bytes(version));
-        Self::from_parts(tls, id.parse()?, seed)
-    }
-
-    fn from_parts(
-        tls: KeyPair,
-        signing_key_id: SigningKeyId,
-        signing_seed: Zeroizing<[u8; 32]>,
-    ) -> Result<Self, Error> {
-        let signing = Ed25519KeyPair::from_seed_unchecked(&*signing_seed)
-            .map_err(|_| certificate_fault("Matrix signing key", "it is not an Ed25519 seed"))?;
         Ok(Self {
             tls,
-            signing,
-            signing_seed,
-            signing_key_id,
+            signing: SigningKey::generate()?,
+            signing_key_id: format!("ed25519:a_{:08x}", u32::from_be_bytes(version)).parse()?,
         })
     }
 }
@@ -175,7 +150,7 @@ impl fmt::Debug for BoxKeys {
 }
 
 /// Reads `ed25519 VERSION SEED`, one line, the seed in unpadded base64.
-fn parse_signing_key(text: &[u8]) -> Option<(SigningKeyId, Zeroizing<[u8; 32]>)> {
+fn parse_signing_key(text: &[u8]) -> Option<(SigningKeyId, SigningKey)> {
     let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
     let (algorithm, version, seed) = (words.next()?, words.next()?, words.next()?);
     if words.next().is_some() {
@@ -188,5 +163,5 @@ fn parse_signing_key(text: &[u8]) -> Option<(SigningKeyId, Zeroizing<[u8; 32]>)>
         return None;
     }
     seed.copy_from_slice(&bytes);
-    Some((id, seed))
+    Some((id, SigningKey::from_seed(seed).ok()?))
 }

@@ -7,7 +7,7 @@ use tough::schema::{Signed, Snapshot, Targets, Timestamp};
 use crate::{
     Error, MAX_MEMBERS_BYTES,
     files::{self, Access},
-    transport::{Fetched, MAX_METADATA_BYTES},
+    transport::{MAX_METADATA_BYTES, RepositoryFile},
     verification::{MAX_ROOTS, root_version},
 };
 
@@ -15,6 +15,17 @@ use crate::{
 const TIMESTAMP: &str = "metadata/timestamp.json";
 /// The root of trust as it was handed over.
 const FIRST_ROOT: &str = "root.json";
+
+/// Puts the files of a repository into `folder`, in place of the one that may be there. Whoever
+/// reads the folder meanwhile, or after an interruption, finds the old repository or the new one.
+pub fn write_repository(folder: &Path, repository: &[RepositoryFile]) -> Result<(), Error> {
+    files::create_folder(&folder.join("metadata"))?;
+    files::create_folder(&folder.join("targets"))?;
+    let copy = Copy {
+        folder: folder.to_owned(),
+    };
+    copy.standing()?.replace(folder, repository)
+}
 
 /// A folder with the root of trust and a repository.
 #[derive(Debug)]
@@ -143,13 +154,13 @@ impl Standing {
 
     /// Puts verified files in place, the one that leads to the others last. This repository stays
     /// beside the new one, for peers that are in the midst of fetching it; what is older goes.
-    pub(crate) fn replace(&self, folder: &Path, fetched: &[Fetched]) -> Result<(), Error> {
+    pub(crate) fn replace(&self, folder: &Path, fetched: &[RepositoryFile]) -> Result<(), Error> {
         let (last, first): (Vec<_>, Vec<_>) =
             fetched.iter().partition(|file| file.path == TIMESTAMP);
         for file in &first {
             put_if_different(&folder.join(&file.path), &file.bytes)?;
         }
-        let stands = |file: &&Fetched| {
+        let stands = |file: &&RepositoryFile| {
             let standing = self.metadata.first();
             standing.is_some_and(|(_, _, bytes)| *bytes == file.bytes)
         };
@@ -163,7 +174,7 @@ impl Standing {
 
     /// Removes what leads neither to this repository nor to the new one. A file that will not go
     /// does no harm.
-    fn prune(&self, folder: &Path, fetched: &[&Fetched]) {
+    fn prune(&self, folder: &Path, fetched: &[&RepositoryFile]) {
         let keeps = |path: &Path| {
             path.ends_with(TIMESTAMP)
                 || path.to_string_lossy().ends_with(".root.json")

@@ -20,6 +20,7 @@ pub mod files;
 mod identifiers;
 mod members;
 mod server_name;
+mod signing_key;
 mod signing_request;
 mod source;
 mod text_form;
@@ -32,6 +33,7 @@ pub use admission::Refusal;
 pub use authority::{CertificateAuthority, Validity};
 pub use box_keys::BoxKeys;
 pub use certificate::{AuthorityCertificate, CertificateRequest, Leaf, LeafCertificate};
+pub use copy::write_repository;
 pub use enrolment::{DirectoryPointer, Enrolment};
 pub use error::Error;
 pub use identifiers::{Fingerprint, PublicKey, Serial, SigningKeyId};
@@ -39,7 +41,9 @@ pub use members::{
     MAX_MEMBERS_BYTES, MEMBERS_FILE, Member, Members, OldSigningKey, Role, Status, TlsIdentity,
 };
 pub use server_name::{Endpoint, ServerName};
+pub use signing_key::SigningKey;
 pub use signing_request::{RequestDetails, SigningRequest};
 pub use source::{DirectorySource, Source, SourceError, SourceFuture};
+pub use transport::RepositoryFile;
 pub use trust_store::{Bundle, TrustStore};
 pub use update_error::UpdateError;

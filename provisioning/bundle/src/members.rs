@@ -138,6 +138,14 @@ impl Members {
         })
     }
 
+    /// The list as of `issued_at` with `member` on it, in place of one with the same name.
+    pub fn with(&self, issued_at: Timestamp, member: Member) -> Result<Self, Error> {
+        let mut list = self.list.clone();
+        list.retain(|it| it.server_name != member.server_name);
+        list.push(member);
+        Self::new(issued_at, self.authorities.clone(), list)
+    }
+
     /// Reads a document of at most [`MAX_MEMBERS_BYTES`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
         crate::document::from_json("member list", bytes, MAX_MEMBERS_BYTES)

@@ -17,19 +17,20 @@ pub(crate) const BASE: &str = "repository:/";
 /// The largest metadata file, in bytes.
 pub(crate) const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 
-/// A file as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Fetched {
-    /// Its path inside the repository.
-    pub(crate) path: String,
-    pub(crate) bytes: Vec<u8>,
+/// A file of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryFile {
+    /// Its path inside the repository, such as `metadata/timestamp.json`.
+    pub path: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
 }
 
 /// Fetches from a source and keeps every file, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     source: Arc<dyn Source>,
-    files: Arc<Mutex<Vec<Fetched>>>,
+    files: Arc<Mutex<Vec<RepositoryFile>>>,
 }
 
 impl Recorder {
@@ -41,7 +42,7 @@ impl Recorder {
     }
 
     /// What was fetched since the start.
-    pub(crate) fn files(&self) -> Vec<Fetched> {
+    pub(crate) fn files(&self) -> Vec<RepositoryFile> {
         self.lock().clone()
     }
 
@@ -64,7 +65,7 @@ impl Recorder {
             .map_or(0, |it| it.signatures.len() as u64)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Fetched>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<RepositoryFile>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,7 +81,7 @@ impl Transport for Recorder {
         };
         let item = match self.source.fetch(&path, limit).await {
             Ok(bytes) => {
-                self.lock().push(Fetched {
+                self.lock().push(RepositoryFile {
                     path,
                     bytes: bytes.clone(),
                 });
