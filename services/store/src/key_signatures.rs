@@ -24,7 +24,7 @@ const SIGNATURES: u32 = 10_000;
 
 impl ReadTx<'_> {
     /// Signatures over the keys of `target` by the target and by `viewer`, by device id or public key.
-    pub(crate) fn signatures_seen_by(
+    pub fn signatures_seen_by(
         &self,
         viewer: Option<UserNid>,
         target: UserNid,
@@ -125,7 +125,7 @@ impl WriteTx<'_> {
 }
 
 /// A signed object with more signatures in it.
-pub(crate) fn with_signatures<T>(json: &str, signatures: &[KeySignature]) -> Result<Raw<T>> {
+pub fn with_signatures<T>(json: &str, signatures: &[KeySignature]) -> Result<Raw<T>> {
     let invalid = |error: serde_json::Error| Error::invalid("signed key", error);
     let mut object: serde_json::Map<String, Value> = serde_json::from_str(json).map_err(invalid)?;
     let all = object

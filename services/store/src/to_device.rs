@@ -198,6 +198,32 @@ impl WriteTx<'_> {
         )
     }
 
+    /// Drops the oldest messages of devices that have more than `limit` waiting. Says how many.
+    pub fn limit_to_device_inboxes(&mut self, limit: u32) -> Result<usize> {
+        self.execute(
+            "DELETE FROM to_device_inbox WHERE (user_nid, device_id, seq) IN
+                 (SELECT user_nid, device_id, seq FROM
+                     (SELECT user_nid, device_id, seq,
+                         ROW_NUMBER() OVER (PARTITION BY user_nid, device_id ORDER BY seq DESC) AS age
+                      FROM to_device_inbox) AS ranked
+                  WHERE age > ?1)",
+            [limit],
+        )
+    }
+
+    /// Drops the oldest messages of servers for which more than `limit` wait. Says how many.
+    pub fn limit_to_device_outboxes(&mut self, limit: u32) -> Result<usize> {
+        self.execute(
+            "DELETE FROM to_device_outbox WHERE (server_nid, seq) IN
+                 (SELECT server_nid, seq FROM
+                     (SELECT server_nid, seq,
+                         ROW_NUMBER() OVER (PARTITION BY server_nid ORDER BY seq DESC) AS age
+                      FROM to_device_outbox) AS ranked
+                  WHERE age > ?1)",
+            [limit],
+        )
+    }
+
     /// Remembers a client's to-device transaction; `false` where it came before.
     pub fn claim_to_device_transaction(
         &mut self,

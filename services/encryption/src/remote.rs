@@ -1,0 +1,215 @@
+//! Asking other servers for their users' keys.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use luxchat_federation::{Error as FederationError, FederationAuth, FederationPath};
+use luxchat_store::{CrossSigningKeys, CrossSigningUsage, Position, RemoteDevices};
+use ruma::{
+    OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName, UserId,
+    api::{
+        OutgoingRequest,
+        federation::{device::get_devices::v1 as get_devices, keys::get_keys::v1 as get_keys},
+    },
+    encryption::{CrossSigningKey, DeviceKeys},
+    serde::Raw,
+};
+
+use crate::{
+    Encryption, Result,
+    signed_json::{SignedJson, cross_signing_key, device_keys},
+};
+
+/// Servers that one request of a client has asked at the same time.
+pub(crate) const CONCURRENT_SERVERS: usize = 16;
+
+/// Users whose keys one write caches: the writer has others to serve.
+const USERS_PER_WRITE: usize = 50;
+
+/// Device lists that are asked of one server at the same time.
+const CONCURRENT_LISTS: usize = 4;
+
+/// Which users of a server have to be asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Whose keys were never asked for, or not since they last shared a room.
+    pub(crate) missing: Vec<OwnedUserId>,
+    /// Of whose device list a change was missed.
+    pub(crate) stale: Vec<OwnedUserId>,
+}
+
+impl Encryption {
+    /// How long other servers may take, given what the client allows.
+    pub(crate) fn remote_timeout(&self, asked: Option<Duration>) -> Duration {
+        let config = self.config();
+        asked
+            .unwrap_or(config.remote_timeout)
+            .min(config.max_remote_timeout)
+    }
+
+    /// One request to another server.
+    pub(crate) async fn ask<T>(
+        &self,
+        server: &ServerName,
+        request: T,
+        timeout: Duration,
+    ) -> Result<T::IncomingResponse, FederationError>
+    where
+        T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
+        T::Authentication: FederationAuth,
+        T::PathBuilder: FederationPath,
+    {
+        tokio::time::timeout(timeout, self.federation().request(server, request))
+            .await
+            .map_err(|_| FederationError::Timeout(server.to_owned()))?
+    }
+
+    /// Asks a server for users' keys and caches them, where the users share a room with one of this server.
+    pub(crate) async fn fetch_remote_devices(
+        &self,
+        server: &OwnedServerName,
+        wanted: Wanted,
+        timeout: Duration,
+    ) -> Result<BTreeMap<OwnedUserId, RemoteDevices>, FederationError> {
+        let asked_at = self.store().read(|tx| tx.position()).await?;
+        let mut found = self.device_lists(server, wanted.stale, timeout).await?;
+        found.extend(self.keys_of(server, wanted.missing, timeout).await?);
+        self.cache(asked_at, &found).await?;
+        Ok(found)
+    }
+
+    /// The device lists of users, with the version that later updates follow on.
+    async fn device_lists(
+        &self,
+        server: &OwnedServerName,
+        users: Vec<OwnedUserId>,
+        timeout: Duration,
+    ) -> Result<BTreeMap<OwnedUserId, RemoteDevices>, FederationError> {
+        stream::iter(users)
+            .map(|user| async move {
+                let request = get_devices::Request::new(user.clone());
+                match self.ask(server, request, timeout).await {
+                    Ok(list) => Ok(BTreeMap::from([(user.clone(), from_list(&user, list))])),
+                    // Some servers list devices without keys, which the endpoint does not provide for.
+                    Err(FederationError::InvalidResponse { .. }) => {
+                        self.keys_of(server, vec![user], timeout).await
+                    }
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(CONCURRENT_LISTS)
+            .try_fold(BTreeMap::new(), |mut all, some| async move {
+                all.extend(some);
+                Ok(all)
+            })
+            .await
+    }
+
+    /// The keys of users.
+    async fn keys_of(
+        &self,
+        server: &OwnedServerName,
+        users: Vec<OwnedUserId>,
+        timeout: Duration,
+    ) -> Result<BTreeMap<OwnedUserId, RemoteDevices>, FederationError> {
+        if users.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let all_devices = users
+            .iter()
+            .map(|user| (user.clone(), Vec::new()))
+            .collect();
+        let request = get_keys::Request::new(all_devices);
+        let mut answer = self.ask(server, request, timeout).await?;
+        Ok(users
+            .into_iter()
+            .map(|user| {
+                let devices = answer.device_keys.remove(&user).unwrap_or_default();
+                let devices = RemoteDevices {
+                    stream_id: None,
+                    devices: checked_devices(&user, devices),
+                    cross_signing: checked_cross_signing(
+                        &user,
+                        answer.master_keys.remove(&user),
+                        answer.self_signing_keys.remove(&user),
+                    ),
+                };
+                (user, devices)
+            })
+            .collect())
+    }
+
+    async fn cache(
+        &self,
+        asked_at: Position,
+        found: &BTreeMap<OwnedUserId, RemoteDevices>,
+    ) -> Result<(), luxchat_store::Error> {
+        let all: Vec<_> = found
+            .iter()
+            .map(|(user, devices)| (user.clone(), devices.clone()))
+            .collect();
+        for part in all.chunks(USERS_PER_WRITE) {
+            let part = part.to_vec();
+            self.store()
+                .write(move |tx| {
+                    for (user, devices) in &part {
+                        if let Some(nid) = tx.user_nid(user)? {
+                            tx.cache_remote_devices(nid, asked_at, devices)?;
+                        }
+                    }
+                    Ok::<_, luxchat_store::Error>(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The cross-signing keys that a user's server tells of, as far as they are what they must be.
+pub(crate) fn checked_cross_signing(
+    user: &UserId,
+    master: Option<Raw<CrossSigningKey>>,
+    self_signing: Option<Raw<CrossSigningKey>>,
+) -> CrossSigningKeys {
+    let mut keys = CrossSigningKeys::new();
+    let check = |usage, key: Option<Raw<CrossSigningKey>>| {
+        key.and_then(|key| cross_signing_key(user, usage, &key).ok())
+    };
+    let Some(master) = check(CrossSigningUsage::Master, master) else {
+        return keys;
+    };
+    if let Some(self_signing) = check(CrossSigningUsage::SelfSigning, self_signing)
+        && SignedJson::parse(self_signing.key.json())
+            .is_ok_and(|key| key.is_signed_by(user, &master.key_id, &master.key_id))
+    {
+        keys.insert(CrossSigningUsage::SelfSigning, self_signing);
+    }
+    keys.insert(CrossSigningUsage::Master, master);
+    keys
+}
+
+fn from_list(user: &UserId, list: get_devices::Response) -> RemoteDevices {
+    let devices = list
+        .devices
+        .into_iter()
+        .map(|device| (device.device_id, device.keys));
+    RemoteDevices {
+        stream_id: Some(list.stream_id),
+        devices: checked_devices(user, devices),
+        cross_signing: checked_cross_signing(user, list.master_key, list.self_signing_key),
+    }
+}
+
+/// A server's word counts for its own users' devices, and each set of keys must be that of the device it is told for.
+fn checked_devices(
+    user: &UserId,
+    devices: impl IntoIterator<Item = (OwnedDeviceId, Raw<DeviceKeys>)>,
+) -> Vec<(OwnedDeviceId, Raw<DeviceKeys>)> {
+    devices
+        .into_iter()
+        .filter_map(|(device, keys)| {
+            let keys = device_keys(user, &device, &keys).ok()?;
+            Some((device, keys))
+        })
+        .collect()
+}
