@@ -79,21 +79,14 @@ CREATE TABLE current_state (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE destinations (
-    server_nid             INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
+    server_nid      INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
     -- Cursors: everything up to these positions is acknowledged.
-    pdu_seq                INTEGER NOT NULL,
-    to_device_seq          INTEGER NOT NULL,
-    device_list_seq        INTEGER NOT NULL,
-    receipt_seq            INTEGER NOT NULL,
-    -- The transaction on its way reaches these positions; all NULL while there is none. It keeps its bounds, and so its
-    -- id, until it is acknowledged.
-    flying_pdu_seq         INTEGER,
-    flying_to_device_seq   INTEGER,
-    flying_device_list_seq INTEGER,
-    flying_receipt_seq     INTEGER,
+    pdu_seq         INTEGER NOT NULL,
+    device_list_seq INTEGER NOT NULL,
+    receipt_seq     INTEGER NOT NULL,
     -- Failed attempts in a row, and when to try again (milliseconds since the Unix epoch).
-    failures               INTEGER NOT NULL DEFAULT 0,
-    retry_ts               INTEGER NOT NULL DEFAULT 0
+    failures        INTEGER NOT NULL DEFAULT 0,
+    retry_ts        INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE device_changes (

@@ -5,16 +5,14 @@ use rusqlite::{Row, params};
 
 use crate::{Error, Position, ReadTx, Result, ServerNid, WriteTx};
 
-/// Positions, one for each kind of thing that is sent behind a cursor.
+/// Cursors, one for each kind of thing that is read behind one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
-    /// Events of this server's users.
+pub struct Cursors {
+    /// Events.
     pub pdus: Position,
-    /// To-device messages.
-    pub to_device: Position,
-    /// Changes of this server's users' devices and cross-signing keys.
+    /// Changes of local users' devices and cross-signing keys.
     pub device_lists: Position,
-    /// Public read receipts of this server's users.
+    /// Public read receipts of local users.
     pub receipts: Position,
 }
 
@@ -22,9 +20,7 @@ pub struct Reach {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// Everything up to here is acknowledged.
-    pub acknowledged: Reach,
-    /// What the transaction on its way reaches.
-    pub flying: Option<Reach>,
+    pub cursors: Cursors,
     /// Failed attempts in a row.
     pub failures: u32,
     /// When to try again, in milliseconds since the Unix epoch.
@@ -34,9 +30,8 @@ pub struct Destination {
 impl ReadTx<'_> {
     /// The state of sending to `server`. One never sent to starts where it first shared a room with this server.
     pub fn destination(&self, server: ServerNid) -> Result<Destination> {
-        let sql = "SELECT pdu_seq, to_device_seq, device_list_seq, receipt_seq, flying_pdu_seq, flying_to_device_seq, \
-                   flying_device_list_seq, flying_receipt_seq, failures, retry_ts \
-                   FROM destinations WHERE server_nid = ?1";
+        let sql = "SELECT pdu_seq, device_list_seq, receipt_seq, failures, retry_ts FROM destinations \
+                   WHERE server_nid = ?1";
         if let Some(known) = self.optional(sql, [server], destination)? {
             return Ok(known);
         }
@@ -44,25 +39,22 @@ impl ReadTx<'_> {
         let since: Option<Position> = self.one(sql, [server], |row| row.get(0))?;
         let since = since.map_or_else(|| self.position(), Ok)?;
         Ok(Destination {
-            acknowledged: Reach {
+            cursors: Cursors {
                 pdus: since,
-                to_device: Position::START,
                 device_lists: since,
                 receipts: since,
             },
-            flying: None,
             failures: 0,
             retry_ts: 0,
         })
     }
 
     /// Every other server that something may have to be sent to, for the start of the sender.
-    pub fn destination_nids(&self) -> Result<Vec<ServerNid>> {
-        self.all(
-            "SELECT server_nid FROM destinations UNION SELECT server_nid FROM room_servers EXCEPT SELECT ?1",
-            [ServerNid::OWN],
-            |row| row.get(0),
-        )
+    pub fn possible_destinations(&self) -> Result<Vec<ServerNid>> {
+        let sql = "SELECT s.server_nid FROM servers s WHERE s.server_nid <> ?1 AND (\
+                       EXISTS (SELECT 1 FROM room_servers r WHERE r.server_nid = s.server_nid) \
+                       OR EXISTS (SELECT 1 FROM to_device_outbox o WHERE o.server_nid = s.server_nid))";
+        self.all(sql, [ServerNid::OWN], |row| row.get(0))
     }
 
     /// The servers whose last attempt failed, with the number of failures in a row and the time of the next attempt in
@@ -75,84 +67,46 @@ impl ReadTx<'_> {
             Ok((name, row.get(1)?, row.get(2)?))
         })?;
         rows.into_iter()
-            .map(|(name, failures, retry_ts)| {
-                let name = ServerName::parse(name)
-                    .map_err(|error| Error::invalid("server name", error))?;
-                Ok((name, failures, retry_ts))
-            })
+            .map(|(name, failures, retry_ts)| Ok((parse_name(name)?, failures, retry_ts)))
             .collect()
     }
 
     /// The server behind an id.
     pub fn server_name_of(&self, server: ServerNid) -> Result<OwnedServerName> {
         let sql = "SELECT server_name FROM servers WHERE server_nid = ?1";
-        let name: String = self.one(sql, [server], |row| row.get(0))?;
-        ServerName::parse(name).map_err(|error| Error::invalid("server name", error))
+        parse_name(self.one(sql, [server], |row| row.get(0))?)
     }
 }
 
 impl WriteTx<'_> {
-    /// Notes that a transaction is about to leave, so that it leaves again with the same bounds after a crash.
-    pub fn begin_transaction(&mut self, server: ServerNid, reach: Reach) -> Result<()> {
-        let acknowledged = self.destination(server)?.acknowledged;
+    /// Moves the cursors of `server` and forgets its failures.
+    pub fn advance_destination(&mut self, server: ServerNid, cursors: Cursors) -> Result<()> {
         self.execute(
-            "INSERT INTO destinations (server_nid, pdu_seq, to_device_seq, device_list_seq, receipt_seq, \
-             flying_pdu_seq, flying_to_device_seq, flying_device_list_seq, flying_receipt_seq) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-             ON CONFLICT (server_nid) DO UPDATE SET flying_pdu_seq = ?6, flying_to_device_seq = ?7, \
-             flying_device_list_seq = ?8, flying_receipt_seq = ?9",
-            params![
-                server,
-                acknowledged.pdus,
-                acknowledged.to_device,
-                acknowledged.device_lists,
-                acknowledged.receipts,
-                reach.pdus,
-                reach.to_device,
-                reach.device_lists,
-                reach.receipts,
-            ],
+            "INSERT INTO destinations (server_nid, pdu_seq, device_list_seq, receipt_seq) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (server_nid) DO UPDATE SET pdu_seq = ?2, device_list_seq = ?3, receipt_seq = ?4, \
+             failures = 0, retry_ts = 0",
+            params![server, cursors.pdus, cursors.device_lists, cursors.receipts],
         )?;
         Ok(())
     }
 
-    /// Moves the cursors of `server` to `reach`, ends the transaction on its way and forgets failures.
-    pub fn acknowledge_transaction(&mut self, server: ServerNid, reach: Reach) -> Result<()> {
-        self.execute(
-            "INSERT INTO destinations (server_nid, pdu_seq, to_device_seq, device_list_seq, receipt_seq) \
-             VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT (server_nid) DO UPDATE SET pdu_seq = ?2, to_device_seq = ?3, device_list_seq = ?4, \
-             receipt_seq = ?5, flying_pdu_seq = NULL, flying_to_device_seq = NULL, flying_device_list_seq = NULL, \
-             flying_receipt_seq = NULL, failures = 0, retry_ts = 0",
-            params![
-                server,
-                reach.pdus,
-                reach.to_device,
-                reach.device_lists,
-                reach.receipts,
-            ],
-        )?;
-        Ok(())
-    }
-
-    /// Notes how many attempts in a row failed, and when to try again.
+    /// Notes how many attempts in a row failed, and when to try again (milliseconds since the Unix epoch).
     pub fn set_destination_failures(
         &mut self,
         server: ServerNid,
         failures: u32,
         retry_ts: u64,
     ) -> Result<()> {
-        let acknowledged = self.destination(server)?.acknowledged;
+        let cursors = self.destination(server)?.cursors;
         self.execute(
-            "INSERT INTO destinations (server_nid, pdu_seq, to_device_seq, device_list_seq, receipt_seq, failures, \
-             retry_ts) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-             ON CONFLICT (server_nid) DO UPDATE SET failures = ?6, retry_ts = ?7",
+            "INSERT INTO destinations (server_nid, pdu_seq, device_list_seq, receipt_seq, failures, retry_ts) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (server_nid) DO UPDATE SET failures = ?5, retry_ts = ?6",
             params![
                 server,
-                acknowledged.pdus,
-                acknowledged.to_device,
-                acknowledged.device_lists,
-                acknowledged.receipts,
+                cursors.pdus,
+                cursors.device_lists,
+                cursors.receipts,
                 failures,
                 retry_ts,
             ],
@@ -162,26 +116,17 @@ impl WriteTx<'_> {
 }
 
 fn destination(row: &Row<'_>) -> rusqlite::Result<Destination> {
-    let flying: Option<Position> = row.get(4)?;
-    let flying = flying
-        .map(|pdus| {
-            Ok::<_, rusqlite::Error>(Reach {
-                pdus,
-                to_device: row.get(5)?,
-                device_lists: row.get(6)?,
-                receipts: row.get(7)?,
-            })
-        })
-        .transpose()?;
     Ok(Destination {
-        acknowledged: Reach {
+        cursors: Cursors {
             pdus: row.get(0)?,
-            to_device: row.get(1)?,
-            device_lists: row.get(2)?,
-            receipts: row.get(3)?,
+            device_lists: row.get(1)?,
+            receipts: row.get(2)?,
         },
-        flying,
-        failures: row.get(8)?,
-        retry_ts: row.get(9)?,
+        failures: row.get(3)?,
+        retry_ts: row.get(4)?,
     })
+}
+
+fn parse_name(name: String) -> Result<OwnedServerName> {
+    ServerName::parse(name).map_err(|error| Error::invalid("server name", error))
 }
