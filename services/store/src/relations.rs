@@ -26,17 +26,17 @@ impl ReadTx<'_> {
         kind: (Option<&str>, Option<&str>),
         stretch: Stretch,
         newest_first: bool,
-        limit: usize,
+        limit: u32,
     ) -> Result<Vec<Relation>> {
         let backward = "SELECT r.child_nid, r.pos, r.rel_type FROM event_relations r
              JOIN events e ON e.event_nid = r.child_nid
-             WHERE r.room_nid = ?1 AND r.parent_id = ?2 AND r.pos >= ?3 AND r.pos <= ?4
+             WHERE r.room_nid = ?1 AND r.parent_id = ?2 AND r.pos > ?3 AND r.pos <= ?4
                AND (?5 IS NULL OR r.rel_type = ?5) AND (?6 IS NULL OR e.event_type = ?6)
                AND e.redacted_by IS NULL
              ORDER BY r.pos DESC LIMIT ?7";
         let forward = "SELECT r.child_nid, r.pos, r.rel_type FROM event_relations r
              JOIN events e ON e.event_nid = r.child_nid
-             WHERE r.room_nid = ?1 AND r.parent_id = ?2 AND r.pos >= ?3 AND r.pos <= ?4
+             WHERE r.room_nid = ?1 AND r.parent_id = ?2 AND r.pos > ?3 AND r.pos <= ?4
                AND (?5 IS NULL OR r.rel_type = ?5) AND (?6 IS NULL OR e.event_type = ?6)
                AND e.redacted_by IS NULL
              ORDER BY r.pos LIMIT ?7";
@@ -45,8 +45,8 @@ impl ReadTx<'_> {
         let params = params![
             room,
             parent.as_str(),
-            stretch.from,
-            stretch.to,
+            stretch.after,
+            stretch.until,
             rel_type,
             event_type,
             limit

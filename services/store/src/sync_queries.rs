@@ -22,6 +22,8 @@ pub struct ClientRow {
     pub sender: UserNid,
     /// Its type and state key, if it is a state event.
     pub state_key: Option<StateKeyNid>,
+    /// Whether it is a membership event.
+    pub is_membership: bool,
     /// The state before it; `None` for an outlier.
     pub before: Option<Coordinate>,
     /// The state after it; `None` for an outlier.
@@ -32,13 +34,13 @@ pub struct ClientRow {
     pub json: String,
 }
 
-/// A stretch of a timeline. Ends are places of events, both included.
+/// A stretch of a timeline: the events with `after < pos <= until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The oldest place.
-    pub from: i64,
+    /// Just before the oldest place.
+    pub after: i64,
     /// The newest place.
-    pub to: i64,
+    pub until: i64,
 }
 
 /// A room that a user has, or had, something to do with.
@@ -89,7 +91,7 @@ macro_rules! select_client_rows {
     ($tail:literal) => {
         concat!(
             "SELECT e.event_nid, e.event_id, e.pos, e.seq, e.sender_nid, e.state_key_nid, ",
-            "e.before_chain_nid, e.before_ord, e.after_chain_nid, e.after_ord, e.redacted_by, j.json ",
+            "e.before_chain_nid, e.before_ord, e.after_chain_nid, e.after_ord, e.redacted_by, j.json, e.membership IS NOT NULL ",
             $tail
         )
     };
@@ -147,13 +149,13 @@ impl ReadTx<'_> {
         &self,
         room: RoomNid,
         stretch: Stretch,
-        limit: usize,
+        limit: u32,
     ) -> Result<Vec<ClientRow>> {
         let sql = select_client_rows!(
             "FROM events e JOIN event_json j ON j.event_nid = e.event_nid
-             WHERE e.room_nid = ?1 AND e.pos >= ?2 AND e.pos <= ?3 ORDER BY e.pos DESC LIMIT ?4"
+             WHERE e.room_nid = ?1 AND e.pos > ?2 AND e.pos <= ?3 ORDER BY e.pos DESC LIMIT ?4"
         );
-        let params = params![room, stretch.from, stretch.to, limit];
+        let params = params![room, stretch.after, stretch.until, limit];
         self.all(sql, params, client_row)
     }
 
@@ -162,13 +164,13 @@ impl ReadTx<'_> {
         &self,
         room: RoomNid,
         stretch: Stretch,
-        limit: usize,
+        limit: u32,
     ) -> Result<Vec<ClientRow>> {
         let sql = select_client_rows!(
             "FROM events e JOIN event_json j ON j.event_nid = e.event_nid
-             WHERE e.room_nid = ?1 AND e.pos >= ?2 AND e.pos <= ?3 ORDER BY e.pos LIMIT ?4"
+             WHERE e.room_nid = ?1 AND e.pos > ?2 AND e.pos <= ?3 ORDER BY e.pos LIMIT ?4"
         );
-        let params = params![room, stretch.from, stretch.to, limit];
+        let params = params![room, stretch.after, stretch.until, limit];
         self.all(sql, params, client_row)
     }
 
@@ -176,8 +178,8 @@ impl ReadTx<'_> {
     pub fn newest_gap(&self, room: RoomNid, stretch: Stretch) -> Result<Option<i64>> {
         let sql =
             "SELECT max(e.pos) FROM missing_prevs m JOIN events e ON e.event_nid = m.child_nid
-                   WHERE m.room_nid = ?1 AND e.pos >= ?2 AND e.pos <= ?3";
-        self.one(sql, params![room, stretch.from, stretch.to], |row| {
+                   WHERE m.room_nid = ?1 AND e.pos > ?2 AND e.pos <= ?3";
+        self.one(sql, params![room, stretch.after, stretch.until], |row| {
             row.get(0)
         })
     }
@@ -251,7 +253,7 @@ impl ReadTx<'_> {
         &self,
         chain: ChainNid,
         key: StateKeyNid,
-        limit: usize,
+        limit: u32,
     ) -> Result<Vec<LoggedChange>> {
         let sql = "SELECT c.ord, c.seq, c.event_nid, e.membership
                    FROM chain_changes c LEFT JOIN events e ON e.event_nid = c.event_nid
@@ -285,20 +287,6 @@ impl ReadTx<'_> {
             .map(|id| UserId::parse(id).map_err(|error| Error::invalid("user id", error)))
             .collect()
     }
-
-    /// The transaction id with which a device of a user sent an event.
-    pub fn transaction_of(
-        &self,
-        event: EventNid,
-        user: UserNid,
-        device_id: &ruma::DeviceId,
-    ) -> Result<Option<String>> {
-        let sql = "SELECT txn_id FROM client_transactions
-                   WHERE event_nid = ?1 AND user_nid = ?2 AND device_id = ?3 LIMIT 1";
-        self.optional(sql, params![event, user, device_id.as_str()], |row| {
-            row.get(0)
-        })
-    }
 }
 
 fn client_row(row: &Row<'_>) -> rusqlite::Result<ClientRow> {
@@ -313,6 +301,7 @@ fn client_row(row: &Row<'_>) -> rusqlite::Result<ClientRow> {
         after: coordinate(row.get(8)?, row.get(9)?),
         redacted_by: row.get(10)?,
         json: row.get(11)?,
+        is_membership: row.get(12)?,
     })
 }
 

@@ -5,9 +5,17 @@
 //! code of an [`Error`] is the caller's choice.
 
 mod client_event;
+mod ephemeral;
 mod error;
+mod filter;
+mod history;
 mod receipts;
+mod response;
+mod room_updates;
+mod state;
+mod summary;
 mod sync;
+mod timeline;
 mod token;
 mod typing;
 

@@ -1,0 +1,301 @@
+//! One sync response, from one snapshot.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use luxchat_store::{Position, ReadTx, RoomAccountData, RoomNid, UserNid, UserRoom};
+use ruma::{
+    RoomId, UserId,
+    api::client::{
+        filter::FilterDefinition,
+        sync::sync_events::{DeviceLists, v3},
+    },
+    events::{AnyGlobalAccountDataEvent, AnyRoomAccountDataEvent, room::member::MembershipState},
+    push::Ruleset,
+    serde::Raw,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    Result, SyncRequest, SyncToken, Typing, Viewer,
+    client_event::{raw, value},
+    filter::{wants_account_data, wants_room, wants_type},
+    history::HistoryKeys,
+};
+
+/// To-device messages in one response; the rest comes with the next.
+const TO_DEVICE: u32 = 100;
+
+/// Ignored users that are told apart.
+const IGNORED_USERS: usize = 1_000;
+
+/// A response in the making.
+#[derive(Debug)]
+pub(crate) struct Pass<'p, 'tx> {
+    pub(crate) tx: &'p ReadTx<'tx>,
+    pub(crate) viewer: &'p Viewer,
+    pub(crate) request: &'p SyncRequest,
+    pub(crate) typing: &'p Typing,
+    /// The snapshot's position.
+    pub(crate) position: Position,
+    pub(crate) now_ms: u64,
+    /// Up to where the client has seen everything.
+    pub(crate) since: Option<SyncToken>,
+    pub(crate) keys: HistoryKeys,
+    pub(crate) ignored: HashSet<UserNid>,
+}
+
+impl<'p, 'tx> Pass<'p, 'tx> {
+    pub(crate) fn new(
+        tx: &'p ReadTx<'tx>,
+        viewer: &'p Viewer,
+        request: &'p SyncRequest,
+        typing: &'p Typing,
+        position: Position,
+        now_ms: u64,
+    ) -> Result<Self> {
+        Ok(Self {
+            tx,
+            viewer,
+            request,
+            typing,
+            position,
+            now_ms,
+            // A token from a future that a restored backup has not seen: the client starts anew.
+            since: request.since.filter(|since| since.position <= position),
+            keys: HistoryKeys::of(tx, &viewer.user_id)?,
+            ignored: ignored_users(tx, viewer.user)?,
+        })
+    }
+
+    /// The response, whether it holds any news, and the rooms that the user is joined to.
+    pub(crate) fn run(&self) -> Result<(v3::Response, bool, BTreeSet<RoomNid>)> {
+        let user_rooms = self
+            .tx
+            .user_rooms(self.viewer.user, self.since_position())?;
+        let joined = user_rooms
+            .iter()
+            .filter(|room| room.membership == MembershipState::Join)
+            .map(|room| room.room)
+            .collect();
+        let mut response = v3::Response::new(String::new());
+        response.rooms = self.rooms(user_rooms)?;
+        response.account_data.events = self.account_data()?;
+        let to_device = self.to_device(&mut response)?;
+        response.device_lists = self.device_lists()?;
+        let is_empty = response.rooms.is_empty()
+            && response.account_data.is_empty()
+            && response.to_device.is_empty()
+            && response.device_lists.is_empty();
+        let (user, device_id) = (self.viewer.user, &self.viewer.device_id);
+        response.device_one_time_keys_count = self.tx.one_time_key_counts(user, device_id)?;
+        let unused = self.tx.unused_fallback_key_types(user, device_id)?;
+        response.device_unused_fallback_key_types = Some(unused);
+        response.next_batch = SyncToken {
+            position: self.position,
+            to_device,
+        }
+        .to_string();
+        Ok((response, is_empty, joined))
+    }
+
+    pub(crate) fn filter(&self) -> &FilterDefinition {
+        &self.request.filter
+    }
+
+    /// Up to where the client has seen everything; the very start for an initial sync.
+    pub(crate) fn since_position(&self) -> Position {
+        self.since.map_or(Position::START, |since| since.position)
+    }
+
+    pub(crate) fn is_ignored(&self, user_id: &UserId) -> bool {
+        // Most ignore nobody; then nobody needs looking up.
+        !self.ignored.is_empty()
+            && matches!(self.tx.user_nid(user_id), Ok(Some(user)) if self.ignored.contains(&user))
+    }
+
+    fn rooms(&self, user_rooms: Vec<UserRoom>) -> Result<v3::Rooms> {
+        let mut rooms = v3::Rooms::new();
+        let mut account_data = self.room_account_data()?;
+        let typing: HashSet<RoomNid> = match self.since {
+            Some(since) => self.typing.rooms_changed_since(since.position),
+            None => Vec::new(),
+        }
+        .into_iter()
+        .collect();
+        for user_room in user_rooms {
+            let own_data = account_data.remove(&user_room.room).unwrap_or_default();
+            if self.is_quiet(&user_room, &own_data, &typing) {
+                continue;
+            }
+            let room_id = self.tx.room_id(user_room.room)?;
+            if wants_room(&self.filter().room, &room_id) {
+                self.add_room(&mut rooms, &room_id, &user_room, own_data)?;
+            }
+        }
+        Ok(rooms)
+    }
+
+    fn add_room(
+        &self,
+        rooms: &mut v3::Rooms,
+        room_id: &RoomId,
+        user_room: &UserRoom,
+        own_data: Vec<RoomAccountData>,
+    ) -> Result<()> {
+        match user_room.membership {
+            MembershipState::Join => {
+                if let Some(room) = self.joined_room(room_id, user_room, own_data)? {
+                    rooms.join.insert(room_id.to_owned(), room);
+                }
+            }
+            MembershipState::Invite => {
+                if let Some(room) = self.invited_room(user_room)? {
+                    rooms.invite.insert(room_id.to_owned(), room);
+                }
+            }
+            MembershipState::Knock => {
+                let room = self.knocked_room(user_room)?;
+                rooms.knock.insert(room_id.to_owned(), room);
+            }
+            _ => {
+                if self.since.is_some() || self.filter().room.include_leave {
+                    let room = self.left_room(room_id, user_room, own_data)?;
+                    rooms.leave.insert(room_id.to_owned(), room);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing happened in a room that the user is joined to.
+    fn is_quiet(
+        &self,
+        room: &UserRoom,
+        own_data: &[RoomAccountData],
+        typing: &HashSet<RoomNid>,
+    ) -> bool {
+        room.membership == MembershipState::Join
+            && self.since.is_some_and(|since| room.seq <= since.position)
+            && !self.request.full_state
+            && !(room.has_events || room.has_receipts || room.has_read)
+            && own_data.is_empty()
+            && !typing.contains(&room.room)
+    }
+
+    fn room_account_data(&self) -> Result<BTreeMap<RoomNid, Vec<RoomAccountData>>> {
+        let since = self.since_position();
+        let mut rooms: BTreeMap<RoomNid, Vec<RoomAccountData>> = BTreeMap::new();
+        for data in self.tx.room_account_data_since(self.viewer.user, since)? {
+            rooms.entry(data.room).or_default().push(data);
+        }
+        Ok(rooms)
+    }
+
+    pub(crate) fn room_account_data_events(
+        &self,
+        data: &[RoomAccountData],
+    ) -> Result<Vec<Raw<AnyRoomAccountDataEvent>>> {
+        let filter = &self.filter().room.account_data;
+        let wanted = data
+            .iter()
+            .filter(|data| wants_type(filter, &data.event_type));
+        wanted
+            .map(|data| account_data_event(&data.event_type, &data.content))
+            .collect()
+    }
+
+    fn account_data(&self) -> Result<Vec<Raw<AnyGlobalAccountDataEvent>>> {
+        let filter = &self.filter().account_data;
+        let user = self.viewer.user;
+        let data = self.tx.account_data_since(user, self.since_position())?;
+        let mut events = data
+            .iter()
+            .filter(|data| wants_account_data(filter, &data.event_type))
+            .map(|data| account_data_event(&data.event_type, &data.content))
+            .collect::<Result<Vec<_>>>()?;
+        // Clients expect rules even of a user who never changed any.
+        let has_rules = || data.iter().any(|data| data.event_type == PUSH_RULES);
+        if self.since.is_none() && wants_account_data(filter, PUSH_RULES) && !has_rules() {
+            events.push(default_push_rules(&self.viewer.user_id)?);
+        }
+        Ok(events)
+    }
+
+    /// Adds the messages to the device, and says up to where they go.
+    fn to_device(&self, response: &mut v3::Response) -> Result<Position> {
+        // Without a token nothing counts as received.
+        let after = self.since.map_or(Position::START, |since| since.to_device);
+        let (user, device_id) = (self.viewer.user, &self.viewer.device_id);
+        let batch = self
+            .tx
+            .to_device_messages(user, device_id, after, self.position, TO_DEVICE)?;
+        response.to_device.events = batch.events;
+        Ok(batch.cut_at.unwrap_or(self.position))
+    }
+
+    fn device_lists(&self) -> Result<DeviceLists> {
+        let mut lists = DeviceLists::new();
+        if let Some(since) = self.since {
+            let user = self.viewer.user;
+            let changes = self
+                .tx
+                .device_list_changes(user, since.position, self.position)?;
+            lists.changed = changes.changed;
+            lists.left = changes.left;
+        }
+        Ok(lists)
+    }
+}
+
+const PUSH_RULES: &str = "m.push_rules";
+
+fn account_data_event<T>(event_type: &str, content: &RawValue) -> Result<Raw<T>> {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        content: &'a RawValue,
+        #[serde(rename = "type")]
+        event_type: &'a str,
+    }
+    raw(&Event {
+        content,
+        event_type,
+    })
+}
+
+fn default_push_rules<T>(user_id: &UserId) -> Result<Raw<T>> {
+    #[derive(Serialize)]
+    struct Content {
+        global: Ruleset,
+    }
+    let content = value(&Content {
+        global: Ruleset::server_default(user_id),
+    })?;
+    account_data_event(PUSH_RULES, &content)
+}
+
+/// Users whose messages and invites a user does not want to see.
+/// [Spec](https://spec.matrix.org/v1.19/client-server-api/#ignoring-users).
+pub(crate) fn ignored_users(tx: &ReadTx<'_>, user: UserNid) -> Result<HashSet<UserNid>> {
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow)]
+        ignored_users: BTreeMap<String, &'a RawValue>,
+    }
+    let Some(content) = tx.account_data(user, "m.ignored_user_list")? else {
+        return Ok(HashSet::new());
+    };
+    let Ok(content) = serde_json::from_str::<Content<'_>>(content.get()) else {
+        return Ok(HashSet::new());
+    };
+    let mut ignored = HashSet::new();
+    for user_id in content.ignored_users.keys().take(IGNORED_USERS) {
+        if let Ok(user_id) = <&UserId>::try_from(user_id.as_str())
+            && let Some(other) = tx.user_nid(user_id)?
+            && other != user
+        {
+            ignored.insert(other);
+        }
+    }
+    Ok(ignored)
+}
