@@ -4,15 +4,18 @@ use luxchat_store::{Clock, Store};
 use ruma::{
     OwnedServerName, ServerName,
     api::{OutgoingRequest, federation::transactions::edu::Edu},
+    serde::Raw,
     signatures::Ed25519KeyPair,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     Config, Denial, FederationAuth, FederationPath, Identity, Keys, Membership, MemoryNetwork,
     Result,
     client::{Client, Transport},
+    sender::Sender,
 };
 
 /// This server among the others: whom it may talk to, how it proves who it is, and what it has to send. Clones share it.
@@ -25,6 +28,7 @@ pub struct Federation {
 struct Shared {
     client: Client,
     keys: Keys,
+    sender: Sender,
 }
 
 impl Federation {
@@ -74,9 +78,14 @@ impl Federation {
     ) -> Self {
         let clock = Arc::clone(store.clock());
         let client = Client::new(Arc::new(identity), membership, clock, transport, config);
-        let keys = Keys::new(store, client.clone());
+        let keys = Keys::new(store.clone(), client.clone());
+        let sender = Sender::new(store, client.clone(), config.parallel_destinations);
         Self {
-            shared: Arc::new(Shared { client, keys }),
+            shared: Arc::new(Shared {
+                client,
+                keys,
+                sender,
+            }),
         }
     }
 
@@ -126,21 +135,27 @@ impl Federation {
 
     /// Starts the sender, which runs until `stop`. What it had not sent by then it sends after the next start.
     pub fn start(&self, stop: CancellationToken) -> JoinHandle<()> {
-        let federation = self.clone();
-        tokio::spawn(async move {
-            let _federation = federation;
-            stop.cancelled().await;
-        })
+        let sender = self.shared.sender.clone();
+        tokio::spawn(async move { sender.run(stop).await })
     }
 
-    /// Sends something that is worth nothing later (typing). It is dropped for a destination that is down or behind.
+    /// Sends something that is worth nothing later (typing). It is dropped for a destination that is down.
     pub fn send_edu(&self, destinations: impl IntoIterator<Item = OwnedServerName>, edu: &Edu) {
-        let _ = (destinations.into_iter(), edu);
+        let raw = match Raw::new(edu) {
+            Ok(raw) => raw,
+            Err(error) => {
+                warn!(%error, "an EDU cannot be written");
+                return;
+            }
+        };
+        for server in destinations {
+            self.shared.sender.send_ephemeral(&server, raw.clone());
+        }
     }
 
     /// Tells the sender that `server` speaks: what waits for it is worth an attempt now.
     pub fn wake(&self, server: &ServerName) {
-        let _ = server;
+        self.shared.sender.server_speaks(server);
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

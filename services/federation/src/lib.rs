@@ -9,6 +9,7 @@ mod keys;
 mod membership;
 mod memory;
 mod peer;
+mod sender;
 mod x_matrix;
 
 pub use self::{

@@ -1,0 +1,160 @@
+//! What one transaction carries.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#transactions>
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use luxchat_store::{Cursors, Error, OutgoingReceipt, Position, ReadTx, ServerNid};
+use ruma::{
+    OwnedRoomId, OwnedTransactionId,
+    api::federation::transactions::edu::{Edu, ReceiptContent, ReceiptData, ReceiptMap},
+    events::receipt::Receipt,
+    serde::Raw,
+};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// The specification's limit.
+const MAX_PDUS: usize = 50;
+
+/// The specification's limit is 100 EDUs: these, and as many ephemeral ones as find room.
+const MAX_TO_DEVICE: u32 = 50;
+const MAX_DEVICE_LISTS: u32 = 30;
+const MAX_RECEIPTS: u32 = 200;
+const MAX_RECEIPT_EDUS: usize = 4;
+
+/// Ephemeral EDUs in one transaction.
+pub(crate) const MAX_EPHEMERAL: usize = 16;
+
+/// What one transaction carries, and how far it brings its destination.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) pdus: Vec<Box<RawValue>>,
+    pub(crate) edus: Vec<Raw<Edu>>,
+    /// The cursors once the destination has it all.
+    pub(crate) cursors: Cursors,
+    /// The last to-device message in it.
+    pub(crate) to_device: Option<Position>,
+    /// Whether there may be more behind the cursors.
+    pub(crate) more: bool,
+}
+
+impl Batch {
+    /// Reads what waits for `server` behind `cursors`.
+    pub(crate) fn read(
+        tx: &ReadTx<'_>,
+        server: ServerNid,
+        cursors: Cursors,
+    ) -> Result<Self, Error> {
+        let newest = tx.position()?;
+        let (pdus, pdus_to) = tx.outgoing_pdus(server, cursors.pdus, MAX_PDUS)?;
+        let to_device = tx.to_device_outbox(server, Position::START, newest, MAX_TO_DEVICE)?;
+        let devices = tx.outgoing_device_list_updates(
+            server,
+            cursors.device_lists,
+            newest,
+            MAX_DEVICE_LISTS,
+        )?;
+        let receipts = tx.outgoing_receipts(server, cursors.receipts, MAX_RECEIPTS)?;
+        let (receipts, receipts_to) = receipt_edus(receipts, newest);
+
+        let more = pdus_to < newest
+            || devices.up_to < newest
+            || receipts_to < newest
+            || to_device.edus.len() >= MAX_TO_DEVICE as usize;
+        let edus = devices.edus.into_iter();
+        let edus = edus.chain(to_device.edus.into_iter().map(Edu::DirectToDevice));
+        Ok(Self {
+            pdus: pdus
+                .into_iter()
+                .map(|(_, _, json)| RawValue::from_string(json))
+                .collect::<Result<_, _>>()
+                .map_err(|error| Error::invalid("event", error))?,
+            edus: edus
+                .chain(receipts)
+                .map(|edu| Raw::new(&edu))
+                .collect::<Result<_, _>>()
+                .map_err(|error| Error::invalid("EDU", error))?,
+            cursors: Cursors {
+                pdus: pdus_to,
+                device_lists: devices.up_to,
+                receipts: receipts_to,
+            },
+            to_device: to_device.last,
+            more,
+        })
+    }
+
+    /// Whether there is nothing to send.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pdus.is_empty() && self.edus.is_empty()
+    }
+
+    /// Adds EDUs that nothing is kept of.
+    pub(crate) fn add_ephemeral(&mut self, edus: impl IntoIterator<Item = Raw<Edu>>) {
+        self.edus.extend(edus.into_iter().take(MAX_EPHEMERAL));
+    }
+
+    /// The transaction's id: the digest of what it carries. The same content, sent again after a failure or a crash, is
+    /// the same transaction; after a restore from a backup, other content at the same positions is another one.
+    pub(crate) fn transaction_id(&self) -> OwnedTransactionId {
+        let mut digest = Sha256::new();
+        for pdu in &self.pdus {
+            digest.update(pdu.get());
+            digest.update([0]);
+        }
+        digest.update([1]);
+        for edu in &self.edus {
+            digest.update(edu.json().get());
+            digest.update([0]);
+        }
+        let digest = digest.finalize();
+        let id: String = digest[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        id.into()
+    }
+}
+
+/// Receipts as EDUs, one receipt per room and user in each, and the position up to which they reach.
+fn receipt_edus(receipts: Vec<OutgoingReceipt>, newest: Position) -> (Vec<Edu>, Position) {
+    let cut = receipts.len() >= MAX_RECEIPTS as usize;
+    let mut contents: Vec<BTreeMap<OwnedRoomId, ReceiptMap>> = Vec::new();
+    let mut last = None;
+    for OutgoingReceipt { room_id, receipt } in receipts {
+        let seq = receipt.seq;
+        let mut data = Receipt::new(receipt.ts);
+        data.thread = receipt.thread;
+        let data = ReceiptData::new(data, vec![receipt.event_id]);
+        let free = contents.iter_mut().position(|rooms| {
+            rooms
+                .get(&room_id)
+                .is_none_or(|map| !map.read.contains_key(&receipt.user_id))
+        });
+        let free = match free {
+            Some(free) => free,
+            None if contents.len() < MAX_RECEIPT_EDUS => {
+                contents.push(BTreeMap::new());
+                contents.len() - 1
+            }
+            // A user with many threads: the rest goes with the next transaction.
+            None => return (finish(contents), last.unwrap_or(newest)),
+        };
+        let map = match contents[free].entry(room_id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(ReceiptMap::new(BTreeMap::new())),
+        };
+        map.read.insert(receipt.user_id, data);
+        last = Some(seq);
+    }
+    let reach = last.filter(|_| cut).unwrap_or(newest);
+    (finish(contents), reach)
+}
+
+fn finish(contents: Vec<BTreeMap<OwnedRoomId, ReceiptMap>>) -> Vec<Edu> {
+    contents
+        .into_iter()
+        .map(|rooms| Edu::Receipt(ReceiptContent::new(rooms)))
+        .collect()
+}

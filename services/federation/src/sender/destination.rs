@@ -1,0 +1,292 @@
+//! Sending to one server.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use luxchat_store::{Cursors, ServerNid, Store};
+use metrics::{counter, histogram};
+use rand::RngExt;
+use ruma::{
+    OwnedServerName,
+    api::federation::transactions::{edu::Edu, send_transaction_message::v1 as transaction},
+    serde::Raw,
+};
+use tokio::sync::{Notify, Semaphore};
+use tracing::{debug, info, warn};
+
+use super::{
+    backoff,
+    batch::{Batch, MAX_EPHEMERAL},
+};
+use crate::{Error, Result, client::Client};
+
+/// A server that speaks is tried at once, but not more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Cursors that moved this far over what does not concern the server are written down without a transaction.
+const IDLE_ADVANCE: i64 = 10_000;
+
+/// What others tell the task of a destination.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    work: Notify,
+    retry: Notify,
+    ephemeral: Mutex<Ephemeral>,
+}
+
+/// EDUs that are worth nothing later.
+#[derive(Debug, Default)]
+struct Ephemeral {
+    queue: VecDeque<Raw<Edu>>,
+    is_down: bool,
+}
+
+impl Signals {
+    /// There may be something to send.
+    pub(super) fn work(&self) {
+        self.work.notify_one();
+    }
+
+    /// The server may be up again.
+    pub(super) fn retry(&self) {
+        self.retry.notify_one();
+    }
+
+    /// Adds an ephemeral EDU in place of the oldest one where there are many, unless the server is down.
+    pub(super) fn push_ephemeral(&self, edu: Raw<Edu>) {
+        let mut ephemeral = self.ephemeral();
+        if ephemeral.is_down {
+            return;
+        }
+        if ephemeral.queue.len() >= MAX_EPHEMERAL {
+            ephemeral.queue.pop_front();
+        }
+        ephemeral.queue.push_back(edu);
+        drop(ephemeral);
+        self.work();
+    }
+
+    fn take_ephemeral(&self) -> VecDeque<Raw<Edu>> {
+        std::mem::take(&mut self.ephemeral().queue)
+    }
+
+    fn set_down(&self, is_down: bool) {
+        let mut ephemeral = self.ephemeral();
+        ephemeral.is_down = is_down;
+        if is_down {
+            ephemeral.queue.clear();
+        }
+    }
+
+    fn ephemeral(&self) -> std::sync::MutexGuard<'_, Ephemeral> {
+        self.ephemeral
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task of one destination.
+pub(super) struct Destination {
+    store: Store,
+    client: Client,
+    permits: Arc<Semaphore>,
+    server: ServerNid,
+    name: OwnedServerName,
+    signals: Arc<Signals>,
+}
+
+/// Where a destination stands, as far as it lives in memory.
+struct Progress {
+    /// Everything up to here is acknowledged or does not concern the server.
+    cursors: Cursors,
+    /// What the store has of that.
+    stored: Cursors,
+    failures: u32,
+    retry_ts: u64,
+}
+
+impl Destination {
+    pub(super) fn new(
+        store: Store,
+        client: Client,
+        permits: Arc<Semaphore>,
+        server: ServerNid,
+        name: OwnedServerName,
+        signals: Arc<Signals>,
+    ) -> Self {
+        Self {
+            store,
+            client,
+            permits,
+            server,
+            name,
+            signals,
+        }
+    }
+
+    /// Sends for as long as it is polled.
+    pub(super) async fn run(self) {
+        let mut progress = self.load().await;
+        loop {
+            if progress.failures == 0 {
+                self.signals.work.notified().await;
+            } else {
+                self.wait_for_retry(&progress).await;
+            }
+            let Ok(_permit) = self.permits.acquire().await else {
+                return;
+            };
+            match self.send_all(&mut progress).await {
+                Ok(()) => self.succeeded(&mut progress),
+                Err(error) => self.failed(&mut progress, &error).await,
+            }
+        }
+    }
+
+    /// The stored state; while the store does not answer, there is nothing to send either.
+    async fn load(&self) -> Progress {
+        let server = self.server;
+        loop {
+            let known = self.store.read(move |tx| tx.destination(server)).await;
+            let known: Result<_, luxchat_store::Error> = known;
+            match known {
+                Ok(known) => {
+                    return Progress {
+                        cursors: known.cursors,
+                        stored: known.cursors,
+                        failures: known.failures,
+                        retry_ts: known.retry_ts,
+                    };
+                }
+                Err(error) => {
+                    warn!(%error, "the state of a destination cannot be read");
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the next attempt is due or the server speaks. New events alone do not hasten it.
+    async fn wait_for_retry(&self, progress: &Progress) {
+        let wait = progress
+            .retry_ts
+            .saturating_sub(self.client.clock().now_ms());
+        let wait = Duration::from_millis(wait);
+        let shortest = tokio::time::sleep(wait.min(SHORTEST_PAUSE));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = async { tokio::join!(shortest, self.signals.retry.notified()); } => {
+                debug!(server = %self.name, "the server is tried before its time");
+            }
+        }
+    }
+
+    /// Sends transactions until nothing is left.
+    async fn send_all(&self, progress: &mut Progress) -> Result<()> {
+        loop {
+            let (server, cursors) = (self.server, progress.cursors);
+            let mut batch = self
+                .store
+                .read(move |tx| Batch::read(tx, server, cursors))
+                .await?;
+            batch.add_ephemeral(self.signals.take_ephemeral());
+            let more = batch.more;
+            if batch.is_empty() {
+                self.skip_to(progress, batch.cursors).await?;
+            } else {
+                self.send(progress, batch).await?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Nothing up to there concerns the server. That is written down now and then, and to clear noted failures.
+    async fn skip_to(&self, progress: &mut Progress, cursors: Cursors) -> Result<()> {
+        progress.cursors = cursors;
+        let far = cursors.pdus.0 - progress.stored.pdus.0 >= IDLE_ADVANCE;
+        if far || progress.failures > 0 {
+            let server = self.server;
+            self.store
+                .write(move |tx| tx.advance_destination(server, cursors))
+                .await?;
+            progress.stored = cursors;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, progress: &mut Progress, batch: Batch) -> Result<()> {
+        let mut request = transaction::Request::new(
+            batch.transaction_id(),
+            self.client.identity().server_name().to_owned(),
+            self.client.clock().now(),
+        );
+        let (pdus, edus) = (batch.pdus.len() as u64, batch.edus.len() as u64);
+        request.pdus = batch.pdus;
+        request.edus = batch.edus;
+
+        let started = Instant::now();
+        let response = self.client.request(&self.name, request).await?;
+        histogram!("luxchat_federation_transaction_seconds").record(started.elapsed());
+        counter!("luxchat_federation_sent_pdus_total").increment(pdus);
+        counter!("luxchat_federation_sent_edus_total").increment(edus);
+        for (event_id, error) in response
+            .pdus
+            .iter()
+            .filter_map(|(id, r)| Some((id, r.as_ref().err()?)))
+        {
+            warn!(server = %self.name, %event_id, error, "the server did not take an event");
+        }
+
+        let (server, cursors, to_device) = (self.server, batch.cursors, batch.to_device);
+        self.store
+            .write(move |tx| {
+                if let Some(until) = to_device {
+                    tx.acknowledge_to_device_outbox(server, until)?;
+                }
+                tx.advance_destination(server, cursors)
+            })
+            .await?;
+        progress.cursors = cursors;
+        progress.stored = cursors;
+        Ok(())
+    }
+
+    fn succeeded(&self, progress: &mut Progress) {
+        if progress.failures > 0 {
+            info!(server = %self.name, failures = progress.failures, "the server is up again");
+            progress.failures = 0;
+        }
+        self.signals.set_down(false);
+        counter!("luxchat_federation_attempts_total", "outcome" => "success").increment(1);
+    }
+
+    async fn failed(&self, progress: &mut Progress, error: &Error) {
+        progress.failures = progress.failures.saturating_add(1);
+        let delay = backoff::delay(progress.failures, rand::rng().random());
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        progress.retry_ts = self.client.clock().now_ms().saturating_add(delay_ms);
+        self.signals.set_down(true);
+        counter!("luxchat_federation_attempts_total", "outcome" => "failure").increment(1);
+        let failures = progress.failures;
+        if failures == 1 {
+            warn!(server = %self.name, %error, "the server cannot be sent to");
+        } else {
+            debug!(server = %self.name, %error, failures, delay_ms, "the server still cannot be sent to");
+        }
+
+        let (server, retry_ts) = (self.server, progress.retry_ts);
+        let noted = self
+            .store
+            .write(move |tx| tx.set_destination_failures(server, failures, retry_ts))
+            .await;
+        let noted: Result<(), luxchat_store::Error> = noted;
+        if let Err(error) = noted {
+            warn!(%error, "a failure could not be noted");
+        }
+    }
+}
