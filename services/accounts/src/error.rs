@@ -1,4 +1,4 @@
-use ruma::IdParseError;
+use ruma::api::client::uiaa::UiaaInfo;
 
 /// What can go wrong with accounts and sessions.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,10 +43,6 @@ pub enum Error {
     #[error("invalid user name: {0}")]
     InvalidUsername(&'static str),
 
-    /// An identifier does not parse.
-    #[error("invalid identifier: {0}")]
-    InvalidIdentifier(#[from] IdParseError),
-
     /// The password is too short, or too long to hash.
     #[error("weak password: {0}")]
     WeakPassword(String),
@@ -62,6 +58,22 @@ pub enum Error {
     /// A shared-secret registration with a wrong code or an unknown nonce.
     #[error("{0}")]
     SharedSecret(&'static str),
+
+    /// The client has to prove more before it may do this: what, and how it goes on.
+    #[error("user-interactive authentication is needed")]
+    Interaction(Box<UiaaInfo>),
+
+    /// The name of a profile field is longer than 255 bytes.
+    #[error("the name of the profile field is too long")]
+    KeyTooLarge,
+
+    /// The profile would be larger than 64 KiB.
+    #[error("the profile would be too large")]
+    ProfileTooLarge,
+
+    /// This type of account data has endpoints of its own.
+    #[error("this type of account data cannot be set here")]
+    ReservedType,
 
     /// A limit of the account.
     #[error("too many {0}")]

@@ -1,13 +1,36 @@
 //! Users of this server: how they come to be, prove who they are, and what they keep here for themselves.
+//!
+//! [`Accounts`] does it all; each file adds one part of it. Matrix error codes are the caller's choice.
 
+mod account_data;
 mod accounts;
 mod config;
+mod credentials;
+mod devices;
 mod error;
+mod expiring;
+mod filters;
+mod interactive;
+mod last_seen;
+mod login;
+mod openid;
+mod password;
+mod people;
+mod profile;
+mod push_rules;
+mod registration;
+mod secret;
 mod session;
+mod shared_secret;
+mod tags;
 
 pub use self::{
     accounts::Accounts,
     config::{Config, PasswordCost, Registration},
     error::{Error, Result},
+    interactive::RegistrationProof,
+    login::{Login, NewDevice},
+    registration::NewAccount,
     session::Session,
+    shared_secret::SharedSecretRequest,
 };

@@ -1,6 +1,15 @@
-use ruma::{OwnedDeviceId, OwnedUserId};
+use std::sync::Arc;
 
-use luxchat_store::UserNid;
+use luxchat_store::{TokenSession, UserNid};
+use quick_cache::sync::Cache;
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId};
+use std::sync::{Mutex, PoisonError};
+
+use crate::secret::TokenHash;
+use crate::{Accounts, Error, Result, secret};
+
+/// Sessions kept in memory, so that a request costs no query to know whose it is.
+const CACHED_SESSIONS: usize = 16_384;
 
 /// Who sent a request, as its access token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,4 +25,112 @@ pub struct Session {
     /// May read, leave rooms and redact own messages, but not speak.
     /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#account-suspension).
     pub is_suspended: bool,
+    /// When the access token ends, in milliseconds since the Unix epoch; `None`: with the device.
+    pub expires_ts: Option<u64>,
+}
+
+impl Accounts {
+    /// The session that an access token belongs to. The first use of a refreshed token ends the one it replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownToken`], [`Error::ExpiredToken`], [`Error::Locked`].
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Session>> {
+        let hash = secret::hash(token);
+        if let Some(session) = self.inner.sessions.cache.get(&hash) {
+            self.check_expiry(&session)?;
+            return Ok(session);
+        }
+        let age = self.inner.sessions.age();
+        let found = self
+            .store()
+            .read(move |tx| tx.session_by_access(&hash))
+            .await?
+            .ok_or(Error::UnknownToken)?;
+        if found.is_locked {
+            return Err(Error::Locked);
+        }
+        let (pair, is_unconfirmed) = (found.pair, found.is_unconfirmed);
+        let session = Arc::new(Session::from(found));
+        self.check_expiry(&session)?;
+        if is_unconfirmed {
+            self.store()
+                .write::<_, Error, _>(move |tx| Ok(tx.confirm_token_pair(pair)?))
+                .await?;
+            self.inner
+                .sessions
+                .forget_device(session.user_nid, &session.device_id);
+        } else {
+            self.inner.sessions.remember(hash, &session, age);
+        }
+        Ok(session)
+    }
+
+    fn check_expiry(&self, session: &Session) -> Result<()> {
+        let expired = session
+            .expires_ts
+            .is_some_and(|end| end <= self.store().clock().now_ms());
+        if expired {
+            return Err(Error::ExpiredToken);
+        }
+        Ok(())
+    }
+}
+
+impl From<TokenSession> for Session {
+    fn from(found: TokenSession) -> Self {
+        Self {
+            user_id: found.user_id,
+            user_nid: found.user_nid,
+            device_id: found.device_id,
+            is_admin: found.is_admin,
+            is_suspended: found.is_suspended,
+            expires_ts: found.access_expires_ts,
+        }
+    }
+}
+
+/// Sessions by the hash of their access token.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    cache: Cache<TokenHash, Arc<Session>>,
+    /// How often sessions were forgotten: what was read from the store before the last time may be stale.
+    age: Mutex<u64>,
+}
+
+impl Sessions {
+    pub(crate) fn new() -> Self {
+        Self {
+            cache: Cache::new(CACHED_SESSIONS),
+            age: Mutex::new(0),
+        }
+    }
+
+    /// Forgets a device's sessions. Call it after the change is committed.
+    pub(crate) fn forget_device(&self, user: UserNid, device_id: &DeviceId) {
+        self.forget(|session| session.user_nid == user && session.device_id == device_id);
+    }
+
+    /// Forgets all sessions of a user. Call it after the change is committed.
+    pub(crate) fn forget_user(&self, user: UserNid) {
+        self.forget(|session| session.user_nid == user);
+    }
+
+    fn forget(&self, matches: impl Fn(&Session) -> bool) {
+        let mut age = self.age.lock().unwrap_or_else(PoisonError::into_inner);
+        *age += 1;
+        self.cache.retain(|_, session| !matches(session));
+    }
+
+    fn age(&self) -> u64 {
+        *self.age.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a session that was read at `age`, unless any was forgotten meanwhile.
+    fn remember(&self, hash: TokenHash, session: &Arc<Session>, age: u64) {
+        let now = self.age.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now == age {
+            self.cache.insert(hash, Arc::clone(session));
+        }
+    }
 }

@@ -44,6 +44,18 @@ impl ReadTx<'_> {
         })
     }
 
+    /// How many types a user has globally.
+    pub fn account_data_count(&self, user: UserNid) -> Result<usize> {
+        let sql = "SELECT count(*) FROM account_data WHERE user_nid = ?1";
+        self.one(sql, [user], |row| row.get(0))
+    }
+
+    /// How many types a user has in a room.
+    pub fn room_account_data_count(&self, user: UserNid, room: RoomNid) -> Result<usize> {
+        let sql = "SELECT count(*) FROM room_account_data WHERE user_nid = ?1 AND room_nid = ?2";
+        self.one(sql, params![user, room], |row| row.get(0))
+    }
+
     /// The content of one type in a room.
     pub fn room_account_data(
         &self,

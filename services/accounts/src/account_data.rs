@@ -1,0 +1,134 @@
+//! What clients keep on the server for themselves.
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#client-config).
+
+use luxchat_store::{ReadTx, RoomNid};
+use ruma::RoomId;
+use serde_json::value::RawValue;
+
+use crate::{Accounts, Error, Result, Session};
+
+/// The largest content, in bytes.
+const MAX_CONTENT: usize = 256 * 1024;
+
+/// The longest type, in bytes.
+const MAX_TYPE: usize = 255;
+
+/// The most types that a user can have globally, and in one room.
+const MAX_TYPES: usize = 10_000;
+
+impl Accounts {
+    /// The content of one type.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub async fn account_data(&self, session: &Session, event_type: &str) -> Result<Box<RawValue>> {
+        let (user, event_type) = (session.user_nid, event_type.to_owned());
+        self.store()
+            .read(move |tx| tx.account_data(user, &event_type))
+            .await?
+            .ok_or(Error::NotFound("account data"))
+    }
+
+    /// Sets the content of one type.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReservedType`] for types that have endpoints of their own, [`Error::TooLarge`], [`Error::TooMany`].
+    pub async fn set_account_data(
+        &self,
+        session: &Session,
+        event_type: &str,
+        content: Box<RawValue>,
+    ) -> Result<()> {
+        check(event_type, &content)?;
+        let (user, event_type) = (session.user_nid, event_type.to_owned());
+        self.store()
+            .write(move |tx| {
+                if tx.account_data_count(user)? >= MAX_TYPES {
+                    return Err(Error::TooMany("account data types"));
+                }
+                tx.set_account_data(user, &event_type, &content)?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The content of one type in a room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub async fn room_account_data(
+        &self,
+        session: &Session,
+        room_id: &RoomId,
+        event_type: &str,
+    ) -> Result<Box<RawValue>> {
+        let (user, room_id, event_type) =
+            (session.user_nid, room_id.to_owned(), event_type.to_owned());
+        let found = self
+            .store()
+            .read(move |tx| {
+                let Some(room) = room_nid(tx, &room_id)? else {
+                    return Ok(None);
+                };
+                tx.room_account_data(user, room, &event_type)
+            })
+            .await?;
+        found.ok_or(Error::NotFound("account data"))
+    }
+
+    /// Sets the content of one type in a room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where this server does not know the room; else as [`Accounts::set_account_data`].
+    pub async fn set_room_account_data(
+        &self,
+        session: &Session,
+        room_id: &RoomId,
+        event_type: &str,
+        content: Box<RawValue>,
+    ) -> Result<()> {
+        check(event_type, &content)?;
+        let (user, room_id, event_type) =
+            (session.user_nid, room_id.to_owned(), event_type.to_owned());
+        self.store()
+            .write(move |tx| {
+                let room = room_nid(tx, &room_id)?.ok_or(Error::NotFound("room"))?;
+                if tx.room_account_data_count(user, room)? >= MAX_TYPES {
+                    return Err(Error::TooMany("account data types"));
+                }
+                tx.set_room_account_data(user, room, &event_type, &content)?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+pub(crate) fn room_nid(
+    tx: &ReadTx<'_>,
+    room_id: &RoomId,
+) -> luxchat_store::Result<Option<RoomNid>> {
+    Ok(tx.room_by_id(room_id)?.map(|room| room.nid))
+}
+
+fn check(event_type: &str, content: &RawValue) -> Result<()> {
+    if matches!(event_type, "m.fully_read" | "m.push_rules") {
+        return Err(Error::ReservedType);
+    }
+    if event_type.is_empty() || event_type.len() > MAX_TYPE {
+        return Err(Error::TooLarge("account data type"));
+    }
+    if content.get().len() > MAX_CONTENT {
+        return Err(Error::TooLarge("account data"));
+    }
+    if !content.get().starts_with('{') {
+        return Err(Error::Invalid {
+            what: "account data",
+            why: "it must be an object".to_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Devices and logging out.
+
+use luxchat_store::{Device, UserNid, WriteTx};
+use ruma::{DeviceId, OwnedDeviceId};
+
+use crate::{Accounts, Error, Result, Session, login::check_device_name};
+
+impl Accounts {
+    /// The devices of a session's user.
+    pub async fn devices(&self, session: &Session) -> Result<Vec<Device>> {
+        let user = session.user_nid;
+        Ok(self.store().read(move |tx| tx.devices(user)).await?)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchDevice`].
+    pub async fn device(&self, session: &Session, device_id: &DeviceId) -> Result<Device> {
+        let (user, device_id) = (session.user_nid, device_id.to_owned());
+        self.store()
+            .read(move |tx| tx.device(user, &device_id))
+            .await?
+            .ok_or(Error::NoSuchDevice)
+    }
+
+    /// Renames one of them; whoever keeps a list of the user's devices is told.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchDevice`], [`Error::TooLarge`].
+    pub async fn rename_device(
+        &self,
+        session: &Session,
+        device_id: &DeviceId,
+        name: Option<String>,
+    ) -> Result<()> {
+        check_device_name(name.as_deref())?;
+        let (user, device_id) = (session.user_nid, device_id.to_owned());
+        self.store()
+            .write(move |tx| {
+                if !tx.set_device_name(user, &device_id, name.as_deref())? {
+                    return Err(Error::NoSuchDevice);
+                }
+                Ok(tx.device_changed(user, &device_id)?)
+            })
+            .await
+    }
+
+    /// Deletes devices: their tokens end, their keys go. Those that are not there are not missed.
+    pub async fn delete_devices(
+        &self,
+        session: &Session,
+        device_ids: Vec<OwnedDeviceId>,
+    ) -> Result<()> {
+        let user = session.user_nid;
+        self.change(user, move |tx| delete(tx, user, &device_ids))
+            .await
+    }
+
+    /// Logs a session out, with its device.
+    pub async fn logout(&self, session: &Session) -> Result<()> {
+        self.delete_devices(session, vec![session.device_id.clone()])
+            .await
+    }
+
+    /// Logs all sessions of a user out, with their devices.
+    pub async fn logout_all(&self, session: &Session) -> Result<()> {
+        self.delete_devices_but(session.user_nid, None).await
+    }
+
+    /// Deletes all devices of a user, or all but one.
+    pub(crate) async fn delete_devices_but(
+        &self,
+        user: UserNid,
+        kept: Option<OwnedDeviceId>,
+    ) -> Result<()> {
+        self.change(user, move |tx| delete_all_but(tx, user, kept.as_deref()))
+            .await
+    }
+}
+
+/// Deletes all devices of a user, or all but one, within a transaction that changes more.
+pub(crate) fn delete_all_but(
+    tx: &mut WriteTx<'_>,
+    user: UserNid,
+    kept: Option<&DeviceId>,
+) -> luxchat_store::Result<()> {
+    let devices = tx.devices(user)?.into_iter().map(|device| device.device_id);
+    let doomed: Vec<_> = devices.filter(|id| Some(&**id) != kept).collect();
+    delete(tx, user, &doomed)
+}
+
+fn delete(
+    tx: &mut WriteTx<'_>,
+    user: UserNid,
+    device_ids: &[OwnedDeviceId],
+) -> luxchat_store::Result<()> {
+    for device_id in device_ids {
+        if tx.delete_device(user, device_id)? {
+            tx.delete_device_encryption(user, device_id)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! User-interactive authentication: proof, in stages, that the person at the client is the account's owner, or may make
+//! an account. [Spec](https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api).
+
+use ruma::api::{
+    client::uiaa::{AuthData, AuthFlow, AuthType, Password, UiaaInfo},
+    error::{ErrorKind, StandardErrorBody},
+};
+
+use crate::{
+    Accounts, Error, Result, Session,
+    expiring::Expiring,
+    login::{local_user_id, matrix_identifier},
+};
+
+/// Exchanges that may be under way.
+const CAPACITY: usize = 10_000;
+
+/// How long one may take, in milliseconds.
+const LIFETIME_MS: u64 = 15 * 60 * 1_000;
+
+/// Proof that somebody may make an account. Only [`Accounts::confirm_registration`] gives one.
+#[derive(Debug)]
+#[must_use]
+pub struct RegistrationProof {
+    /// The token to use up with the account.
+    pub(crate) token: Option<String>,
+}
+
+/// Exchanges under way: what each is for, by its id.
+#[derive(Debug)]
+pub(crate) struct Interactions(Expiring<String, Purpose>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Purpose {
+    Registration,
+    /// Something that an account's owner alone may do: which operation, and which device asks.
+    Owner(&'static str, String),
+}
+
+impl Default for Interactions {
+    fn default() -> Self {
+        Self(Expiring::new(CAPACITY, LIFETIME_MS))
+    }
+}
+
+impl Accounts {
+    /// Makes sure that the owner of the account is at the client, by password. `operation` names what for: proof for one
+    /// is none for another.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interaction`] with what the client has to do next, until it has done all.
+    pub async fn confirm_owner(
+        &self,
+        session: &Session,
+        operation: &'static str,
+        auth: Option<&AuthData>,
+    ) -> Result<()> {
+        let whose = format!("{}/{}", session.user_nid, session.device_id);
+        let exchange = Exchange {
+            accounts: self,
+            purpose: Purpose::Owner(operation, whose),
+            stages: &[AuthType::Password],
+        };
+        let (id, auth) = exchange.resume(auth)?;
+        let AuthData::Password(proof) = auth else {
+            return Err(exchange.unsupported(&id));
+        };
+        if !self.is_password_of(session, proof).await? {
+            return Err(exchange.failed(&id, ErrorKind::Forbidden, "Invalid password"));
+        }
+        exchange.complete(&id);
+        Ok(())
+    }
+
+    /// Makes sure that somebody may make an account, by a registration token, or because anyone may.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RegistrationDisabled`]; [`Error::Interaction`] with what the client has to do next.
+    pub async fn confirm_registration(&self, auth: Option<&AuthData>) -> Result<RegistrationProof> {
+        let policy = &self.inner.config.registration;
+        let stages: &[AuthType] = match (policy.open, policy.token) {
+            (true, true) => &[AuthType::Dummy, AuthType::RegistrationToken],
+            (true, false) => &[AuthType::Dummy],
+            (false, true) => &[AuthType::RegistrationToken],
+            (false, false) => return Err(Error::RegistrationDisabled),
+        };
+        let exchange = Exchange {
+            accounts: self,
+            purpose: Purpose::Registration,
+            stages,
+        };
+        let (id, auth) = exchange.resume(auth)?;
+        let token = match auth {
+            AuthData::Dummy(_) if policy.open => None,
+            AuthData::RegistrationToken(proof) if policy.token => {
+                if !self.is_registration_token_valid(&proof.token).await? {
+                    let message = "The registration token is not valid";
+                    return Err(exchange.failed(&id, ErrorKind::Unauthorized, message));
+                }
+                Some(proof.token.clone())
+            }
+            _ => return Err(exchange.unsupported(&id)),
+        };
+        exchange.complete(&id);
+        Ok(RegistrationProof { token })
+    }
+
+    async fn is_password_of(&self, session: &Session, proof: &Password) -> Result<bool> {
+        let user_id = matrix_identifier(&proof.identifier)
+            .and_then(|name| local_user_id(name, self.store().server_name()).ok());
+        if user_id.as_ref() != Some(&session.user_id) {
+            return Ok(false);
+        }
+        let account = self.account(&session.user_id).await?;
+        self.inner
+            .passwords
+            .verify(proof.password.clone(), account.password_hash)
+            .await
+    }
+}
+
+/// One exchange: each of its stages is a flow of its own, so whoever completes one is through.
+struct Exchange<'a> {
+    accounts: &'a Accounts,
+    purpose: Purpose,
+    stages: &'a [AuthType],
+}
+
+impl Exchange<'_> {
+    /// The exchange that the client goes on with. One that names none, as some clients do at first, starts here.
+    fn resume<'d>(&self, auth: Option<&'d AuthData>) -> Result<(String, &'d AuthData)> {
+        let Some(auth) = auth else {
+            return Err(self.challenge(&self.start(), None));
+        };
+        let Some(id) = auth.session() else {
+            return Ok((self.start(), auth));
+        };
+        let purpose = self
+            .interactions()
+            .get(&id.to_owned(), self.accounts.now_ms());
+        if purpose.as_ref() == Some(&self.purpose) {
+            Ok((id.to_owned(), auth))
+        } else {
+            let message = "This authentication session is unknown or has expired";
+            Err(self.failed(&self.start(), ErrorKind::Unknown, message))
+        }
+    }
+
+    fn start(&self) -> String {
+        let id = crate::secret::token("lxu");
+        let now = self.accounts.now_ms();
+        self.interactions()
+            .insert(id.clone(), self.purpose.clone(), now);
+        id
+    }
+
+    fn complete(&self, id: &str) {
+        self.interactions()
+            .remove(&id.to_owned(), self.accounts.now_ms());
+    }
+
+    fn unsupported(&self, id: &str) -> Error {
+        self.failed(
+            id,
+            ErrorKind::Unrecognized,
+            "This stage is not part of the authentication",
+        )
+    }
+
+    fn failed(&self, id: &str, kind: ErrorKind, message: &str) -> Error {
+        self.challenge(id, Some(StandardErrorBody::new(kind, message.to_owned())))
+    }
+
+    fn challenge(&self, id: &str, error: Option<StandardErrorBody>) -> Error {
+        let flows = self
+            .stages
+            .iter()
+            .map(|stage| AuthFlow::new(vec![stage.clone()]));
+        let mut info = UiaaInfo::new(flows.collect());
+        info.params = serde_json::value::to_raw_value(&serde_json::Map::new()).ok();
+        info.session = Some(id.to_owned());
+        info.auth_error = error.map(Box::new);
+        Error::Interaction(Box::new(info))
+    }
+
+    fn interactions(&self) -> &Expiring<String, Purpose> {
+        &self.accounts.inner.interactions.0
+    }
+}

@@ -1,0 +1,105 @@
+//! Profiles: display name, picture, and any other field.
+//! [Spec](https://spec.matrix.org/v1.19/client-server-api/#profiles).
+
+use ruma::UserId;
+use serde_json::Value;
+
+use crate::{Accounts, Error, Result, Session};
+
+/// The longest name of a field, in bytes.
+const MAX_FIELD_NAME: usize = 255;
+
+/// The largest profile, in bytes of JSON.
+const MAX_PROFILE: usize = 64 * 1024;
+
+/// The largest display name and picture URL, in bytes: both go into member events.
+const MAX_MEMBER_FIELD: usize = 1_024;
+
+impl Accounts {
+    /// All fields of a local user's profile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAccount`].
+    pub async fn profile(&self, user_id: &UserId) -> Result<Vec<(String, Value)>> {
+        let user = self.account(user_id).await?.user_nid;
+        Ok(self.store().read(move |tx| tx.profile(user)).await?)
+    }
+
+    /// One field of a local user's profile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAccount`].
+    pub async fn profile_field(&self, user_id: &UserId, field: &str) -> Result<Option<Value>> {
+        let user = self.account(user_id).await?.user_nid;
+        let field = field.to_owned();
+        let read = self.store().read(move |tx| tx.profile_field(user, &field));
+        Ok(read.await?)
+    }
+
+    /// Sets a field of the session's user's profile; `null` takes the display name or the picture away. Rooms learn of it
+    /// from the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLarge`], [`Error::ProfileTooLarge`], [`Error::Invalid`].
+    pub async fn set_profile_field(
+        &self,
+        session: &Session,
+        field: &str,
+        value: Value,
+    ) -> Result<()> {
+        if field.len() > MAX_FIELD_NAME {
+            return Err(Error::KeyTooLarge);
+        }
+        let is_member_field = matches!(field, "displayname" | "avatar_url");
+        if is_member_field && is_unset(&value) {
+            return self.delete_profile_field(session, field).await;
+        }
+        if is_member_field && !value.is_string() {
+            return Err(Error::Invalid {
+                what: "profile field",
+                why: format!("{field} must be a string"),
+            });
+        }
+        if is_member_field
+            && value
+                .as_str()
+                .is_some_and(|text| text.len() > MAX_MEMBER_FIELD)
+        {
+            return Err(Error::TooLarge("display name or picture URL"));
+        }
+        let (user, field) = (session.user_nid, field.to_owned());
+        self.store()
+            .write(move |tx| {
+                tx.set_profile_field(user, &field, &value)?;
+                let size: usize = tx
+                    .profile(user)?
+                    .iter()
+                    .map(|(field, value)| field.len() + value.to_string().len() + 4)
+                    .sum();
+                if size > MAX_PROFILE {
+                    return Err(Error::ProfileTooLarge);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Takes a field of the session's user's profile away. One that is not there is not missed.
+    pub async fn delete_profile_field(&self, session: &Session, field: &str) -> Result<()> {
+        let (user, field) = (session.user_nid, field.to_owned());
+        self.store()
+            .write::<_, Error, _>(move |tx| {
+                tx.delete_profile_field(user, &field)?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// Clients unset a picture with an empty string.
+fn is_unset(value: &Value) -> bool {
+    value.is_null() || value.as_str().is_some_and(str::is_empty)
+}
