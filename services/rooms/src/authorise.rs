@@ -7,7 +7,7 @@ use std::sync::Arc;
 use luxchat_store::{EventStatus, Pdu};
 use ruma::{
     EventId,
-    events::StateEventType,
+    events::{StateEventType, TimelineEventType},
     room_version_rules::AuthorizationRules,
     state_res::{check_state_dependent_auth_rules, check_state_independent_auth_rules},
 };
@@ -94,6 +94,9 @@ impl Authorised {
         pdu: Arc<Pdu>,
         state: impl Fn(&StateEventType, &str) -> Option<Arc<Pdu>>,
     ) -> Result<Self, String> {
+        if *pdu.event_type() == TimelineEventType::RoomCreate {
+            check_state_independent_auth_rules(rules, &*pdu, |_| None::<Arc<Pdu>>)?;
+        }
         check_state_dependent_auth_rules(rules, &*pdu, state)?;
         Ok(Self {
             pdu,
@@ -101,6 +104,17 @@ impl Authorised {
             scope: Scope::CurrentState,
             reason: None,
         })
+    }
+
+    /// An event of a room whose state this server does not hold, on the word of the servers that signed it: an invite or
+    /// a knock, or an answer to one. It is fit for an outlier and nothing else.
+    pub(crate) fn outside(pdu: Arc<Pdu>) -> Self {
+        Self {
+            pdu,
+            status: EventStatus::Accepted,
+            scope: Scope::AuthEvents,
+            reason: None,
+        }
     }
 
     /// The event.

@@ -5,6 +5,8 @@ use luxchat_store::{Pdu, Store};
 use quick_cache::{Weighter, sync::Cache};
 use ruma::{OwnedEventId, ServerName};
 
+use crate::room_locks::RoomLocks;
+
 /// Memory for parsed state events that authorise other events, in bytes of JSON.
 const AUTH_CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -33,6 +35,7 @@ pub struct Rooms {
     pub(crate) federation: Federation,
     pub(crate) config: Arc<Config>,
     pub(crate) auth_cache: AuthCache,
+    pub(crate) room_locks: Arc<RoomLocks>,
 }
 
 impl Rooms {
@@ -44,6 +47,7 @@ impl Rooms {
             federation,
             config: Arc::new(config),
             auth_cache: Arc::new(auth_cache),
+            room_locks: Arc::default(),
         }
     }
 

@@ -1,0 +1,238 @@
+//! Giving events from other servers their place in a room.
+
+use std::{collections::HashMap, sync::Arc};
+
+use luxchat_store::{EventNid, EventStatus, Pdu, ReadTx, RoomNid, WriteTx};
+use ruma::{EventId, OwnedEventId, room_version_rules::RoomVersionRules};
+
+use crate::{
+    Authorised, Origin, PduError, Placement, Rooms, append,
+    assess::{Assessment, Assessor, Before, Effort, Head, Place},
+    auth_checks::Fetched,
+    receive::Inbound,
+    resolve::State,
+};
+
+/// Assessments that a room may outrun, by local events, before one is made on the writer's thread.
+const ATTEMPTS: usize = 4;
+
+/// What stands between an event and its place.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Nothing: it has it.
+    Done,
+    /// Events that authorise it are missing here.
+    MissingAuthEvents(Vec<OwnedEventId>),
+    /// Events before it are missing here.
+    MissingPrevEvents(Vec<OwnedEventId>),
+}
+
+impl Step {
+    /// # Errors
+    ///
+    /// [`PduError::MissingAncestor`] where something is still missing.
+    pub(crate) fn done(self) -> Result<(), PduError> {
+        match self {
+            Self::Done => Ok(()),
+            Self::MissingAuthEvents(missing) | Self::MissingPrevEvents(missing) => {
+                match missing.into_iter().next() {
+                    Some(event_id) => Err(PduError::MissingAncestor(event_id)),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl Rooms {
+    /// Places events in one write for as long as a few look-ups do, and says how many. An event that fails ends the run:
+    /// placed by itself, it says why.
+    pub(crate) async fn accept_run(
+        &self,
+        inbound: &Inbound,
+        events: &[Arc<Pdu>],
+    ) -> Result<usize, PduError> {
+        let (room, rules, events) = (inbound.room.nid, inbound.rules.clone(), events.to_vec());
+        self.store
+            .write(move |tx| {
+                let gaps = HashMap::new();
+                for (done, pdu) in events.iter().enumerate() {
+                    let known_room = tx.room(room)?;
+                    let assessor = Assessor::new(tx, &known_room, &rules, &gaps);
+                    let Ok(assessment) = assessor.assess(pdu, Effort::Quick) else {
+                        return Ok(done);
+                    };
+                    if !matches!(place(tx, room, assessment)?, Some(Step::Done)) {
+                        return Ok(done);
+                    }
+                }
+                Ok(events.len())
+            })
+            .await
+    }
+
+    /// Places an event, whatever work it takes. `gaps` are the states after those of its parents that are not here.
+    pub(crate) async fn accept(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+        gaps: HashMap<OwnedEventId, State>,
+    ) -> Result<Step, PduError> {
+        let gaps = Arc::new(gaps);
+        let (room, rules) = (inbound.room.nid, inbound.rules.clone());
+        let quick = {
+            let (pdu, gaps) = (Arc::clone(pdu), Arc::clone(&gaps));
+            let rules = rules.clone();
+            self.store
+                .write(move |tx| assess_and_place(tx, room, &rules, &pdu, &gaps, Effort::Quick))
+                .await?
+        };
+        if let Some(step) = quick {
+            return Ok(step);
+        }
+        let own = match pdu.state_key() {
+            Some(_) => self.keep_outlier(inbound, pdu).await?,
+            None => None,
+        };
+        let effort = Effort::Full { own };
+        for _ in 0..ATTEMPTS {
+            let assessment = {
+                let (pdu, gaps, rules) = (Arc::clone(pdu), Arc::clone(&gaps), rules.clone());
+                self.store
+                    .read(move |tx| {
+                        let room = tx.room(room)?;
+                        Assessor::new(tx, &room, &rules, &gaps).assess(&pdu, effort)
+                    })
+                    .await?
+            };
+            let placed = self
+                .store
+                .write(move |tx| place(tx, room, assessment))
+                .await?;
+            if let Some(step) = placed {
+                return Ok(step);
+            }
+        }
+        let pdu = Arc::clone(pdu);
+        let step = self
+            .store
+            .write(move |tx| assess_and_place(tx, room, &rules, &pdu, &gaps, effort))
+            .await?;
+        step.ok_or(PduError::Busy)
+    }
+
+    /// Stores an event without a place, so that it has an integer id.
+    pub(crate) async fn keep_outlier(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+    ) -> Result<Option<EventNid>, PduError> {
+        let (room, rules, pdu) = (inbound.room.nid, inbound.rules.clone(), Arc::clone(pdu));
+        self.store
+            .write(move |tx| {
+                if let Some(known) = tx.event_nid(room, pdu.event_id())? {
+                    return Ok(Some(known));
+                }
+                let event = authorise_outlier(tx, room, &rules, pdu)?;
+                let mut room = tx.room(room)?;
+                let inserted = append(tx, &mut room, &event, Placement::Outlier, Origin::Remote)?;
+                Ok::<_, PduError>(inserted.map(|inserted| inserted.nid))
+            })
+            .await
+    }
+}
+
+/// Checks an event against its auth events, which are in the store.
+pub(crate) fn authorise_outlier(
+    tx: &ReadTx<'_>,
+    room: RoomNid,
+    rules: &RoomVersionRules,
+    pdu: Arc<Pdu>,
+) -> Result<Authorised, PduError> {
+    let fetched = Fetched::default();
+    let auth_event =
+        |event_id: &EventId| fetched.keep(|| Ok(tx.pdu(room, event_id)?.map(Arc::new)));
+    let event = Authorised::by_auth_events(&rules.authorization, pdu, auth_event);
+    fetched.check()?;
+    Ok(event)
+}
+
+/// Checks an event against its auth events and a state, all of it in the store.
+pub(crate) fn authorise_against(
+    tx: &ReadTx<'_>,
+    room: RoomNid,
+    rules: &RoomVersionRules,
+    pdu: Arc<Pdu>,
+    state: &State,
+) -> Result<Authorised, PduError> {
+    let event = authorise_outlier(tx, room, rules, pdu)?;
+    let fetched = Fetched::default();
+    let event = event.and_state_before(&rules.authorization, |event_type, state_key| {
+        fetched.keep(|| {
+            let key = tx.state_key_nid(event_type, state_key)?;
+            match key.and_then(|key| state.get(&key)) {
+                Some(event) => Ok(Some(Arc::new(tx.event_by_nid(*event)?.into_pdu()?))),
+                None => Ok(None),
+            }
+        })
+    });
+    fetched.check()?;
+    Ok(event)
+}
+
+fn assess_and_place(
+    tx: &mut WriteTx<'_>,
+    room: RoomNid,
+    rules: &RoomVersionRules,
+    pdu: &Arc<Pdu>,
+    gaps: &HashMap<OwnedEventId, State>,
+    effort: Effort,
+) -> Result<Option<Step>, PduError> {
+    let known_room = tx.room(room)?;
+    let assessment = Assessor::new(tx, &known_room, rules, gaps).assess(pdu, effort)?;
+    place(tx, room, assessment)
+}
+
+/// Makes an assessment so. `None` where it needs more work, or the room has moved on.
+fn place(
+    tx: &mut WriteTx<'_>,
+    room: RoomNid,
+    assessment: Assessment,
+) -> Result<Option<Step>, PduError> {
+    let place = match assessment {
+        Assessment::Known => return Ok(Some(Step::Done)),
+        Assessment::MissingAuthEvents(missing) => {
+            return Ok(Some(Step::MissingAuthEvents(missing)));
+        }
+        Assessment::MissingPrevEvents(missing) => {
+            return Ok(Some(Step::MissingPrevEvents(missing)));
+        }
+        Assessment::NeedsResolution => return Ok(None),
+        Assessment::Ready(place) => *place,
+    };
+    let Place {
+        head,
+        before,
+        event,
+        current,
+    } = place;
+    let mut room = tx.room(room)?;
+    if Head::of(tx, &room)? != head {
+        return Ok(None);
+    }
+    let before = match before {
+        Before::At(at) => at,
+        Before::Changed { from, changes } => {
+            let at = tx.fork_coordinate(&room, from)?;
+            let position = tx.next_position();
+            tx.record_changes(at, &changes, position)?;
+            at
+        }
+    };
+    let placement = match event.status() {
+        EventStatus::Accepted => Placement::Live { before, current },
+        EventStatus::SoftFailed | EventStatus::Rejected => Placement::Unseen { before },
+    };
+    append(tx, &mut room, &event, placement, Origin::Remote)?;
+    Ok(Some(Step::Done))
+}

@@ -1,0 +1,124 @@
+//! The state after events that this server does not have, as another server says.
+
+use std::collections::HashMap;
+
+use luxchat_store::{EventStatus, ReadTx, RoomNid};
+use ruma::{
+    OwnedEventId,
+    api::federation::event::{get_room_state, get_room_state_ids},
+};
+
+use crate::{
+    PduError, Rooms,
+    accept::authorise_against,
+    receive::Inbound,
+    receive_checks::{VerifiedPdu, verify_answer},
+    resolve::State,
+};
+
+/// Missing state events up to which they are fetched one by one rather than with the whole state.
+const FETCH_SINGLY: usize = 40;
+
+/// Entries that a state may have, and events its auth chain.
+const MAX_STATE: usize = 100_000;
+
+impl Rooms {
+    /// The states after some events, which the origin has and this server does not have, for want of the events before
+    /// them.
+    ///
+    /// What the origin says takes part in state resolution as one side among others: it can add nothing that the events'
+    /// signatures and the auth rules do not bear out.
+    pub(crate) async fn states_after_missing(
+        &self,
+        inbound: &Inbound,
+        missing: &[OwnedEventId],
+    ) -> Result<HashMap<OwnedEventId, State>, PduError> {
+        let mut states = HashMap::with_capacity(missing.len());
+        for event_id in missing {
+            let event = self
+                .fetch_event(inbound, event_id.clone())
+                .await
+                .ok_or_else(|| PduError::MissingAncestor(event_id.clone()))?;
+            let before = self.state_before_missing(inbound, event_id).await?;
+            let after = self.apply(inbound, event, before).await?;
+            states.insert(event_id.clone(), after);
+        }
+        Ok(states)
+    }
+
+    /// The state before an event, as the origin says. Its events are stored as outliers.
+    pub(crate) async fn state_before_missing(
+        &self,
+        inbound: &Inbound,
+        event_id: &OwnedEventId,
+    ) -> Result<State, PduError> {
+        let room_id = inbound.room.room_id.clone();
+        let request = get_room_state_ids::v1::Request::new(event_id.clone(), room_id.clone());
+        let answer = self.federation.request(&inbound.origin, request).await?;
+        if answer.pdu_ids.len() > MAX_STATE || answer.auth_chain_ids.len() > MAX_STATE {
+            return Err(PduError::Limit("the state before a missing event"));
+        }
+        let mut needed = answer.pdu_ids.clone();
+        needed.extend(answer.auth_chain_ids);
+        let unknown = self.unknown(inbound, needed).await?;
+        if unknown.len() > FETCH_SINGLY {
+            let request = get_room_state::v1::Request::new(event_id.clone(), room_id);
+            let answer = self.federation.request(&inbound.origin, request).await?;
+            let mut events = answer.auth_chain;
+            events.extend(answer.pdus);
+            let events = verify_answer(&self.federation, events, &inbound.rules).await?;
+            self.store_outliers(inbound.room.nid, &inbound.rules, events)
+                .await?;
+        } else {
+            self.fetch_outliers(inbound, unknown).await?;
+        }
+        let room = inbound.room.nid;
+        self.store
+            .read(move |tx| state_of(tx, room, &answer.pdu_ids))
+            .await
+    }
+
+    /// The state after an event, from that before it.
+    async fn apply(
+        &self,
+        inbound: &Inbound,
+        event: VerifiedPdu,
+        mut state: State,
+    ) -> Result<State, PduError> {
+        let pdu = event.into_pdu()?;
+        if pdu.state_key().is_none() {
+            return Ok(state);
+        }
+        let Some(own) = self.keep_outlier(inbound, &pdu).await? else {
+            return Ok(state);
+        };
+        let (room, rules) = (inbound.room.nid, inbound.rules.clone());
+        self.store
+            .read(move |tx| {
+                let event = authorise_against(tx, room, &rules, pdu, &state)?;
+                if event.status() == EventStatus::Accepted
+                    && let Some(key) = tx.event_by_nid(own)?.state_key
+                {
+                    state.insert(key, own);
+                }
+                Ok(state)
+            })
+            .await
+    }
+}
+
+/// The state that consists of these events, as far as they are here and not rejected.
+fn state_of(tx: &ReadTx<'_>, room: RoomNid, events: &[OwnedEventId]) -> Result<State, PduError> {
+    let mut state = State::with_capacity(events.len());
+    for event_id in events {
+        let Some(event) = tx.event(room, event_id)? else {
+            continue;
+        };
+        if event.status != EventStatus::Rejected
+            && let Some(key) = event.state_key
+        {
+            state.insert(key, event.nid);
+        }
+    }
+    Ok(state)
+}

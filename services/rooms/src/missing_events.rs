@@ -1,0 +1,128 @@
+//! Filling the gap between what this server has of a room and an event that builds upon more.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use luxchat_store::Pdu;
+use ruma::{OwnedEventId, UInt, api::federation::event::get_missing_events};
+
+use crate::{
+    PduError, Rooms, ordering::parents_first, receive::Inbound, receive_checks::verify_answer,
+};
+
+/// Requests made for one PDU.
+const ROUNDS: usize = 5;
+
+/// Events asked for by one request.
+const LIMIT: u32 = 50;
+
+impl Rooms {
+    /// Asks the origin for the events between this server's extremities and an event, and takes them in, oldest first.
+    /// What is still missing then is not to be had this way. The caller holds the room's lock.
+    pub(crate) async fn fetch_missing_events(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+    ) -> Result<(), PduError> {
+        let mut gathered: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
+        let mut latest = vec![Arc::clone(pdu)];
+        for _ in 0..ROUNDS {
+            let found = match self.ask_missing(inbound, &latest).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::debug!(origin = %inbound.origin, %error, "no missing events to be had");
+                    break;
+                }
+            };
+            let before = gathered.len();
+            for event in found {
+                if event.event_id() != pdu.event_id() {
+                    gathered.entry(event.event_id().to_owned()).or_insert(event);
+                }
+            }
+            latest = self.beginnings(inbound, pdu, &gathered).await?;
+            if latest.is_empty() || gathered.len() == before {
+                break;
+            }
+        }
+        let gathered: Vec<Arc<Pdu>> = gathered.into_values().collect();
+        for event in parents_first(
+            gathered,
+            |event| event.event_id(),
+            |event| event.prev_events(),
+        ) {
+            if let Err(error) = self.receive_ancestor(inbound, &event).await {
+                tracing::debug!(event_id = %event.event_id(), %error, "an ancestor is dropped");
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_missing(
+        &self,
+        inbound: &Inbound,
+        latest: &[Arc<Pdu>],
+    ) -> Result<Vec<Arc<Pdu>>, PduError> {
+        let room = inbound.room.nid;
+        let tips = self.store.read(move |tx| tx.tips(room)).await?;
+        let min_depth = tips.iter().map(|tip| tip.depth).min().unwrap_or(0);
+        let mut request = get_missing_events::v1::Request::new(
+            inbound.room.room_id.clone(),
+            tips.into_iter().map(|tip| tip.event_id).collect(),
+            latest.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
+        );
+        request.limit = LIMIT.into();
+        request.min_depth = UInt::try_from(min_depth).unwrap_or_default();
+        let answer = self.federation.request(&inbound.origin, request).await?;
+        let verified = verify_answer(&self.federation, answer.events, &inbound.rules).await?;
+        Ok(verified
+            .into_iter()
+            .filter_map(|pdu| pdu.into_pdu().ok())
+            .filter(|pdu| pdu.room_id() == inbound.room.room_id)
+            .collect())
+    }
+
+    /// The events among `gathered`, or `pdu`, with a parent that is neither among them nor here.
+    async fn beginnings(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+        gathered: &HashMap<OwnedEventId, Arc<Pdu>>,
+    ) -> Result<Vec<Arc<Pdu>>, PduError> {
+        let parents: HashSet<OwnedEventId> = gathered
+            .values()
+            .chain([pdu])
+            .flat_map(|event| event.prev_events())
+            .filter(|parent| !gathered.contains_key(*parent))
+            .cloned()
+            .collect();
+        let room = inbound.room.nid;
+        let missing: HashSet<OwnedEventId> = self
+            .store
+            .read(move |tx| {
+                let mut missing = HashSet::new();
+                for parent in parents {
+                    if tx.state_after(room, &parent)?.is_none() {
+                        missing.insert(parent);
+                    }
+                }
+                Ok::<_, PduError>(missing)
+            })
+            .await?;
+        Ok(gathered
+            .values()
+            .chain([pdu])
+            .filter(|event| {
+                event
+                    .prev_events()
+                    .iter()
+                    .any(|prev| missing.contains(prev))
+            })
+            .cloned()
+            .collect())
+    }
+}

@@ -1,0 +1,253 @@
+//! Events that other servers send.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream};
+use luxchat_store::{Pdu, Room};
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName,
+    room_version_rules::RoomVersionRules,
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    PduError, Rooms,
+    accept::Step,
+    receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
+    version::rules_of,
+};
+
+/// What became of the PDUs of a transaction, by event id.
+pub type Received = BTreeMap<OwnedEventId, Result<(), PduError>>;
+
+/// A room that something arrives in, and from where.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbound {
+    /// Who sent it, and whom to ask for what is missing.
+    pub(crate) origin: OwnedServerName,
+    pub(crate) room: Room,
+    pub(crate) rules: RoomVersionRules,
+}
+
+impl Rooms {
+    /// Takes in the PDUs of a transaction: in their order within a room, at most `parallel_rooms` rooms side by side. A
+    /// PDU that is here already is fine. One whose room is unknown has no event id, and so no result.
+    ///
+    /// That a PDU breaks the rules of its room is no error: it is stored as rejected or soft-failed.
+    pub async fn receive_pdus(
+        &self,
+        origin: &ServerName,
+        pdus: Vec<Box<RawValue>>,
+        parallel_rooms: usize,
+    ) -> Received {
+        let mut rooms: BTreeMap<OwnedRoomId, Vec<CanonicalJsonObject>> = BTreeMap::new();
+        for raw in &pdus {
+            let Ok(object) = parse_object(raw) else {
+                continue;
+            };
+            let room_id = string(&object, "room_id").map(RoomId::parse);
+            if let Some(Ok(room_id)) = room_id {
+                rooms.entry(room_id).or_default().push(object);
+            }
+        }
+        stream::iter(rooms)
+            .map(|(room_id, pdus)| self.receive_in_room(origin, room_id, pdus))
+            .buffer_unordered(parallel_rooms.max(1))
+            .fold(Received::new(), |mut all, received| async move {
+                all.extend(received);
+                all
+            })
+            .await
+    }
+
+    async fn receive_in_room(
+        &self,
+        origin: &ServerName,
+        room_id: OwnedRoomId,
+        pdus: Vec<CanonicalJsonObject>,
+    ) -> Received {
+        let Ok(Some(inbound)) = self.inbound(origin, &room_id).await else {
+            return Received::new();
+        };
+        let mut received = Received::new();
+        let mut parsed = Vec::with_capacity(pdus.len());
+        for object in pdus {
+            match check_format(object, &inbound.rules) {
+                Ok(pdu) => parsed.push(pdu),
+                Err(error) => tracing::debug!(%origin, %room_id, %error, "a PDU is dropped"),
+            }
+        }
+        if let Err(error) = self.admit(&inbound).await {
+            for pdu in parsed {
+                let result = match error {
+                    PduError::NotInRoom => self.receive_outside(&inbound, pdu.clone()).await,
+                    _ => Err(error.clone()),
+                };
+                received.insert(pdu.event_id, result);
+            }
+            return received;
+        }
+        match self.receive_parsed(&inbound, parsed, &mut received).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%origin, %room_id, %error, "a transaction fails in a room")
+            }
+        }
+        received
+    }
+
+    /// The room that something arrives in, if this server has heard of it.
+    pub(crate) async fn inbound(
+        &self,
+        origin: &ServerName,
+        room_id: &RoomId,
+    ) -> Result<Option<Inbound>, PduError> {
+        let room_id = room_id.to_owned();
+        let room = self.store.read(move |tx| tx.room_by_id(&room_id)).await?;
+        let Some(room) = room else {
+            return Ok(None);
+        };
+        let rules = rules_of(&room.version).map_err(|error| PduError::Format(error.to_string()))?;
+        Ok(Some(Inbound {
+            origin: origin.to_owned(),
+            room,
+            rules,
+        }))
+    }
+
+    /// Whether this server takes in events of the room, and from the origin.
+    async fn admit(&self, inbound: &Inbound) -> Result<(), PduError> {
+        let (room, origin) = (inbound.room.nid, inbound.origin.clone());
+        self.store
+            .read(move |tx| {
+                if !tx.is_resident(room)? {
+                    return Err(PduError::NotInRoom);
+                }
+                if crate::server_acl::is_allowed(tx, room, &origin)? {
+                    Ok(())
+                } else {
+                    Err(PduError::Denied(origin))
+                }
+            })
+            .await
+    }
+
+    async fn receive_parsed(
+        &self,
+        inbound: &Inbound,
+        parsed: Vec<ParsedPdu>,
+        received: &mut Received,
+    ) -> Result<(), PduError> {
+        let (known, new) = self.split_known(inbound, parsed).await?;
+        received.extend(known.into_iter().map(|event_id| (event_id, Ok(()))));
+        let ids: Vec<OwnedEventId> = new.iter().map(|pdu| pdu.event_id.clone()).collect();
+        let verified = verify_each(&self.federation, new, &inbound.rules).await?;
+        let mut events = Vec::with_capacity(verified.len());
+        for (event_id, result) in ids.into_iter().zip(verified) {
+            match result.and_then(|pdu| pdu.into_pdu()) {
+                Ok(pdu) => events.push(pdu),
+                Err(error) => {
+                    tracing::warn!(origin = %inbound.origin, %event_id, %error, "a PDU is dropped");
+                    received.insert(event_id, Err(error));
+                }
+            }
+        }
+        let _turn = self.room_locks.lock(&inbound.room.room_id).await;
+        let mut left = events.as_slice();
+        while let [next, rest @ ..] = left {
+            let done = self.accept_run(inbound, left).await?;
+            if done > 0 {
+                let (done, rest) = left.split_at(done);
+                received.extend(done.iter().map(|pdu| (pdu.event_id().to_owned(), Ok(()))));
+                left = rest;
+                continue;
+            }
+            let result = self.receive_one(inbound, next).await;
+            if let Err(error) = &result {
+                tracing::warn!(
+                    origin = %inbound.origin,
+                    event_id = %next.event_id(),
+                    %error,
+                    "a PDU is dropped"
+                );
+            }
+            received.insert(next.event_id().to_owned(), result);
+            left = rest;
+        }
+        Ok(())
+    }
+
+    /// The PDUs that have their place already, and the others.
+    async fn split_known(
+        &self,
+        inbound: &Inbound,
+        parsed: Vec<ParsedPdu>,
+    ) -> Result<(Vec<OwnedEventId>, Vec<ParsedPdu>), PduError> {
+        let room = inbound.room.nid;
+        self.store
+            .read(move |tx| {
+                let (mut known, mut new) = (Vec::new(), Vec::new());
+                for pdu in parsed {
+                    match tx.state_after(room, &pdu.event_id)? {
+                        Some(_) => known.push(pdu.event_id),
+                        None => new.push(pdu),
+                    }
+                }
+                Ok((known, new))
+            })
+            .await
+    }
+
+    /// Takes in one event, fetching what it needs. The caller holds the room's lock.
+    async fn receive_one(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<(), PduError> {
+        let mut step = self.accept_with_auth_events(inbound, pdu).await?;
+        if let Step::MissingPrevEvents(_) = step {
+            self.fetch_missing_events(inbound, pdu).await?;
+            step = self.accept(inbound, pdu, HashMap::new()).await?;
+        }
+        self.finish_with_gaps(inbound, pdu, step).await
+    }
+
+    /// Takes in an event that was fetched as an ancestor of another: of what is before it, only the state is fetched. The
+    /// caller holds the room's lock.
+    pub(crate) async fn receive_ancestor(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+    ) -> Result<(), PduError> {
+        let step = self.accept_with_auth_events(inbound, pdu).await?;
+        self.finish_with_gaps(inbound, pdu, step).await
+    }
+
+    async fn accept_with_auth_events(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+    ) -> Result<Step, PduError> {
+        match self.accept(inbound, pdu, HashMap::new()).await? {
+            Step::MissingAuthEvents(missing) => {
+                self.fetch_auth_events(inbound, pdu, missing).await?;
+                self.accept(inbound, pdu, HashMap::new()).await
+            }
+            step => Ok(step),
+        }
+    }
+
+    async fn finish_with_gaps(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+        step: Step,
+    ) -> Result<(), PduError> {
+        let Step::MissingPrevEvents(missing) = step else {
+            return step.done();
+        };
+        let gaps = self.states_after_missing(inbound, &missing).await?;
+        self.accept(inbound, pdu, gaps).await?.done()
+    }
+}

@@ -1,0 +1,211 @@
+//! The first three checks on receipt of a PDU, which need nothing but the PDU and its servers' keys: format, signatures,
+//! content hash.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use luxchat_federation::Federation;
+use luxchat_store::{EventStatus, Pdu};
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, EventId, OwnedEventId,
+    canonical_json::redact,
+    room_version_rules::RoomVersionRules,
+    signatures::{PublicKeyMap, Verified, reference_hash, verify_event},
+    state_res::check_pdu_format,
+};
+use serde_json::value::RawValue;
+
+use crate::PduError;
+
+/// The largest text of a PDU that is parsed, in bytes: the largest PDU with room for whitespace and `unsigned`.
+const MAX_TEXT: usize = 256 * 1024;
+
+/// PDUs verified by one blocking task.
+const VERIFY_BATCH: usize = 64;
+
+/// A well-formed PDU of a room version, with the id that its content gives it.
+#[derive(Clone, Debug)]
+pub(crate) struct ParsedPdu {
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) object: CanonicalJsonObject,
+}
+
+/// A PDU that the servers concerned have signed, redacted where its content does not match its hash.
+#[derive(Clone, Debug)]
+pub(crate) struct VerifiedPdu {
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) object: CanonicalJsonObject,
+}
+
+impl VerifiedPdu {
+    /// The events that it names as its authority.
+    pub(crate) fn auth_events(&self) -> impl Iterator<Item = OwnedEventId> {
+        let named = self.object.get("auth_events");
+        named
+            .and_then(CanonicalJsonValue::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|event_id| EventId::parse(event_id.as_str()?).ok())
+    }
+
+    /// The event, for the checks that follow.
+    pub(crate) fn into_pdu(self) -> Result<Arc<Pdu>, PduError> {
+        let pdu = Pdu::from_object(self.event_id, &self.object, EventStatus::Accepted)
+            .map_err(|error| PduError::Format(error.to_string()))?;
+        Ok(Arc::new(pdu))
+    }
+}
+
+/// Parses the text of a PDU without judging it: enough to find its room.
+///
+/// # Errors
+///
+/// When it is too long, not a JSON object, or holds a number that canonical JSON does not know.
+pub(crate) fn parse_object(raw: &RawValue) -> Result<CanonicalJsonObject, PduError> {
+    let text = raw.get();
+    if text.len() > MAX_TEXT {
+        return Err(PduError::Format(format!(
+            "the PDU has more than {MAX_TEXT} bytes"
+        )));
+    }
+    let mut object: CanonicalJsonObject =
+        serde_json::from_str(text).map_err(|error| PduError::Format(error.to_string()))?;
+    // What a server says about an event beside its signature is for that server to know.
+    object.remove("unsigned");
+    Ok(object)
+}
+
+/// The string at `field`.
+pub(crate) fn string<'a>(object: &'a CanonicalJsonObject, field: &str) -> Option<&'a str> {
+    object.get(field).and_then(CanonicalJsonValue::as_str)
+}
+
+/// Checks the format of the room version, and computes the event id.
+pub(crate) fn check_format(
+    object: CanonicalJsonObject,
+    rules: &RoomVersionRules,
+) -> Result<ParsedPdu, PduError> {
+    check_pdu_format(&object, &rules.event_format).map_err(PduError::Format)?;
+    if !rules.event_format.require_event_id && object.contains_key("event_id") {
+        // It would be part of the hash that gives the event its id, and contradict it everywhere else.
+        return Err(PduError::Format("unexpected field `event_id`".to_owned()));
+    }
+    let hash =
+        reference_hash(&object, rules).map_err(|error| PduError::Format(error.to_string()))?;
+    let event_id =
+        EventId::parse(format!("${hash}")).map_err(|error| PduError::Format(error.to_string()))?;
+    Ok(ParsedPdu { event_id, object })
+}
+
+/// Checks the signatures with `keys`, then the content hash. This is work for a blocking thread.
+pub(crate) fn verify(
+    pdu: ParsedPdu,
+    keys: &PublicKeyMap,
+    rules: &RoomVersionRules,
+) -> Result<VerifiedPdu, PduError> {
+    let ParsedPdu { event_id, object } = pdu;
+    let verified = verify_event(keys, &object, rules)
+        .map_err(|error| PduError::Signature(error.to_string()))?;
+    let object = match verified {
+        Verified::All => object,
+        Verified::Signatures => redact(object, &rules.redaction, None)
+            .map_err(|error| PduError::Format(error.to_string()))?,
+    };
+    Ok(VerifiedPdu { event_id, object })
+}
+
+/// Fetches the keys of PDUs and verifies them, in batches side by side on blocking threads. The results stand in the
+/// order of the PDUs.
+pub(crate) async fn verify_each(
+    federation: &Federation,
+    pdus: Vec<ParsedPdu>,
+    rules: &RoomVersionRules,
+) -> Result<Vec<Result<VerifiedPdu, PduError>>, PduError> {
+    let batches = batches(pdus);
+    let verified = stream::iter(batches)
+        .map(|batch| verify_batch(federation, batch, rules))
+        .buffered(parallelism())
+        .try_collect::<Vec<_>>()
+        .await?;
+    Ok(verified.into_iter().flatten().collect())
+}
+
+/// Parses and verifies PDUs that another server answered with. Those that fail a check are left out, and of several
+/// copies all but one.
+pub(crate) async fn verify_answer(
+    federation: &Federation,
+    pdus: Vec<Box<RawValue>>,
+    rules: &RoomVersionRules,
+) -> Result<Vec<VerifiedPdu>, PduError> {
+    let parsed = {
+        let rules = rules.clone();
+        blocking(move || parse_distinct(&pdus, &rules)).await?
+    };
+    let verified = verify_each(federation, parsed, rules).await?;
+    let passes = |result: Result<VerifiedPdu, PduError>| {
+        result
+            .inspect_err(|error| tracing::debug!(%error, "a PDU is left out"))
+            .ok()
+    };
+    Ok(verified.into_iter().filter_map(passes).collect())
+}
+
+fn parse_distinct(pdus: &[Box<RawValue>], rules: &RoomVersionRules) -> Vec<ParsedPdu> {
+    let mut seen = HashSet::new();
+    pdus.iter()
+        .filter_map(|raw| {
+            parse_object(raw)
+                .and_then(|object| check_format(object, rules))
+                .inspect_err(|error| tracing::debug!(%error, "a PDU is left out"))
+                .ok()
+        })
+        .filter(|pdu| seen.insert(pdu.event_id.clone()))
+        .collect()
+}
+
+fn batches(pdus: Vec<ParsedPdu>) -> Vec<Vec<ParsedPdu>> {
+    let mut batches = Vec::with_capacity(pdus.len() / VERIFY_BATCH + 1);
+    let mut pdus = pdus.into_iter().peekable();
+    while pdus.peek().is_some() {
+        batches.push(pdus.by_ref().take(VERIFY_BATCH).collect());
+    }
+    batches
+}
+
+async fn verify_batch(
+    federation: &Federation,
+    batch: Vec<ParsedPdu>,
+    rules: &RoomVersionRules,
+) -> Result<Vec<Result<VerifiedPdu, PduError>>, PduError> {
+    let mut with_keys = Vec::with_capacity(batch.len());
+    for pdu in batch {
+        let keys = federation
+            .keys()
+            .for_event(&pdu.object, &rules.signatures)
+            .await
+            .map_err(|error| PduError::Signature(error.to_string()));
+        with_keys.push((pdu, keys));
+    }
+    let rules = rules.clone();
+    blocking(move || {
+        with_keys
+            .into_iter()
+            .map(|(pdu, keys)| verify(pdu, &keys?, &rules))
+            .collect()
+    })
+    .await
+}
+
+fn parallelism() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PduError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(PduError::task)
+}

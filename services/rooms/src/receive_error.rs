@@ -1,0 +1,68 @@
+use ruma::OwnedEventId;
+
+/// Why a PDU from another server was not taken in.
+///
+/// A PDU that breaks the room's rules is no error to the sender: it is stored as rejected or soft-failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PduError {
+    /// It is not a PDU of its room's version.
+    #[error("invalid PDU: {0}")]
+    Format(String),
+
+    /// A signature that it needs is missing or invalid.
+    #[error("invalid signature: {0}")]
+    Signature(String),
+
+    /// This server is not in the room.
+    #[error("this server is not in the room")]
+    NotInRoom,
+
+    /// The room's server ACL shuts the origin out.
+    #[error("the room's server ACL denies {0}")]
+    Denied(ruma::OwnedServerName),
+
+    /// Events that it builds upon cannot be had.
+    #[error("event {0}, which it builds upon, cannot be had")]
+    MissingAncestor(OwnedEventId),
+
+    /// It would take more work than a PDU may cause.
+    #[error("{0} exceeds the limit")]
+    Limit(&'static str),
+
+    /// The room kept changing while the PDU was worked in.
+    #[error("the room is too busy, try again")]
+    Busy,
+
+    /// State resolution failed.
+    #[error("state resolution: {0}")]
+    Resolution(String),
+
+    /// Another server did not help.
+    #[error(transparent)]
+    Federation(#[from] luxchat_federation::Error),
+
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] luxchat_store::Error),
+
+    /// This server made a mistake.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl PduError {
+    pub(crate) fn task(error: tokio::task::JoinError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<crate::Error> for PduError {
+    fn from(error: crate::Error) -> Self {
+        match error {
+            crate::Error::Pdu(error) => error,
+            crate::Error::Remote(error) => Self::Federation(error),
+            crate::Error::Store(error) => Self::Store(error),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
