@@ -1,6 +1,9 @@
 //! From the services' errors to Matrix error codes: the only place where that is decided.
 
 mod accounts;
+mod encryption;
+mod federation;
+mod rooms;
 mod store;
 mod sync;
 

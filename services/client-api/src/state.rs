@@ -5,7 +5,9 @@ use std::{convert::Infallible, ops::Deref, sync::Arc};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use luxchat_accounts::Accounts;
+use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
+use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Receipts, Sync, Typing};
 
@@ -18,6 +20,10 @@ pub struct Services {
     pub store: Store,
     /// Users and sessions.
     pub accounts: Accounts,
+    /// Events and state.
+    pub rooms: Rooms,
+    /// Keys, backups and to-device messages.
+    pub encryption: Encryption,
     /// What changed for a user, and what they may read.
     pub sync: Sync,
     /// What users have read.

@@ -10,7 +10,7 @@ impl From<AccountsError> for Error {
     fn from(error: AccountsError) -> Self {
         use AccountsError as E;
         let message = error.to_string();
-        let new = |status, kind| ApiError::new(status, kind, message.clone());
+        let bad_request = |kind| ApiError::new(StatusCode::BAD_REQUEST, kind, message.clone());
         match error {
             E::UnknownToken | E::UnknownRefreshToken => ApiError::unknown_token(false, message),
             E::ExpiredToken => ApiError::unknown_token(true, message),
@@ -19,20 +19,32 @@ impl From<AccountsError> for Error {
                 StatusCode::UNAUTHORIZED,
                 json!({ "errcode": "M_USER_LOCKED", "error": message, "soft_logout": true }),
             ),
-            E::Deactivated => new(StatusCode::FORBIDDEN, ErrorKind::UserDeactivated),
-            E::WrongCredentials | E::RegistrationDisabled | E::SharedSecret(_) => {
-                ApiError::forbidden(message)
+            E::Deactivated => {
+                ApiError::new(StatusCode::FORBIDDEN, ErrorKind::UserDeactivated, message)
             }
+            E::WrongCredentials | E::RegistrationDisabled => ApiError::forbidden(message),
+            E::SharedSecret(_) => ApiError::new(StatusCode::FORBIDDEN, ErrorKind::Unknown, message),
+            E::InvalidRegistrationToken => {
+                ApiError::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, message)
+            }
+            E::Interaction(info) => match serde_json::to_value(&*info) {
+                Ok(body) => ApiError::json(StatusCode::UNAUTHORIZED, body),
+                Err(error) => ApiError::internal(error),
+            },
             E::NoSuchAccount | E::NoSuchDevice | E::NotFound(_) => ApiError::not_found(message),
-            E::UserInUse => new(StatusCode::BAD_REQUEST, ErrorKind::UserInUse),
-            E::InvalidUsername(_) => new(StatusCode::BAD_REQUEST, ErrorKind::InvalidUsername),
-            E::WeakPassword(_) => new(StatusCode::BAD_REQUEST, ErrorKind::WeakPassword),
-            E::InvalidRegistrationToken => new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized),
+            E::UserInUse => bad_request(ErrorKind::UserInUse),
+            E::InvalidUsername(_) => bad_request(ErrorKind::InvalidUsername),
+            E::WeakPassword(_) => bad_request(ErrorKind::WeakPassword),
+            E::KeyTooLarge => bad_request(ErrorKind::KeyTooLarge),
+            E::ProfileTooLarge => bad_request(ErrorKind::ProfileTooLarge),
+            E::Invalid { .. } => ApiError::invalid_param(message),
+            E::ReservedType => {
+                ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::BadJson, message)
+            }
             E::TooMany(_) => {
                 ApiError::custom(StatusCode::FORBIDDEN, "M_USER_LIMIT_EXCEEDED", &message)
             }
             E::TooLarge(_) => ApiError::too_large(message),
-            E::InvalidIdentifier(_) | E::Invalid { .. } => ApiError::invalid_param(message),
             E::Hashing(_) => ApiError::internal(message),
             E::Store(error) => return error.into(),
         }

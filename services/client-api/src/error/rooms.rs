@@ -1,0 +1,28 @@
+use http::StatusCode;
+use luxchat_http::ApiError;
+use luxchat_rooms::Error as RoomsError;
+use ruma::api::error::ErrorKind;
+
+use super::Error;
+
+impl From<RoomsError> for Error {
+    fn from(error: RoomsError) -> Self {
+        use RoomsError as E;
+        let message = error.to_string();
+        let bad_request = |kind| ApiError::new(StatusCode::BAD_REQUEST, kind, message.clone());
+        match error {
+            E::Forbidden(_) => ApiError::forbidden(message),
+            E::NotFound(_) | E::RoomNotResident(_) => ApiError::not_found(message),
+            E::UnsupportedVersion(_) => bad_request(ErrorKind::UnsupportedRoomVersion),
+            E::TooLarge(_) => ApiError::too_large(message),
+            E::InvalidParam(_) => ApiError::invalid_param(message),
+            E::BadJson(_) => ApiError::bad_json(message),
+            E::BadState(_) => bad_request(ErrorKind::BadState),
+            E::AliasInUse(_) => bad_request(ErrorKind::RoomInUse),
+            E::Pdu(_) => ApiError::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, message),
+            E::Remote(error) => return error.into(),
+            E::Store(error) => return error.into(),
+        }
+        .into()
+    }
+}
