@@ -13,11 +13,13 @@ mod cors;
 mod error;
 mod fallback;
 mod limits;
+mod listener;
 mod nesting;
 mod panic;
 mod reply;
 mod request;
 mod routes;
+mod tls;
 mod trace;
 
 pub use self::{
@@ -26,10 +28,12 @@ pub use self::{
     error::ApiError,
     fallback::with_fallbacks,
     limits::Limits,
+    listener::{Accepted, Handshake, Listening, Plain, RemoteAddress, listen},
     nesting::check_json,
     panic::{CatchPanic, catch_panic},
     reply::Reply,
     request::Matrix,
     routes::Endpoints,
+    tls::Tls,
     trace::trace,
 };
