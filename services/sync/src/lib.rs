@@ -4,13 +4,19 @@
 //! so that waiting clients wake, and [`Receipts`] stores what users have read. Nothing here speaks HTTP: the Matrix error
 //! code of an [`Error`] is the caller's choice.
 
+mod access;
 mod client_event;
+mod context;
 mod ephemeral;
 mod error;
 mod filter;
 mod history;
+mod members;
+mod messages;
 mod receipts;
+mod relations;
 mod response;
+mod room_state;
 mod room_updates;
 mod state;
 mod summary;
@@ -21,7 +27,9 @@ mod typing;
 
 pub use self::{
     error::{Error, Result},
+    messages::Messages,
     receipts::{ReceiptKind, Receipts},
+    relations::RelationsRequest,
     sync::{Sync, SyncRequest, Viewer},
     token::SyncToken,
     typing::Typing,

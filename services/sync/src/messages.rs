@@ -1,0 +1,138 @@
+//! Reading a room's timeline in pages.
+
+use std::collections::HashSet;
+
+use luxchat_store::{ClientRow, ReadTx, RoomNid, Stretch, UserNid};
+use ruma::{
+    api::{
+        Direction,
+        client::{filter::RoomEventFilter, message::get_message_events::v3},
+    },
+    events::AnyStateEvent,
+    serde::Raw,
+};
+
+use crate::{
+    Result, Sync, SyncToken, Viewer,
+    access::Readable,
+    client_event::Composer,
+    history::{History, HistoryKeys},
+    response::ignored_users,
+    timeline::{Sight, newest, oldest},
+};
+
+/// The most events in one page.
+const LONGEST_PAGE: usize = 500;
+
+/// A page of a room's timeline.
+#[derive(Debug)]
+pub struct Messages {
+    /// What to answer.
+    pub response: v3::Response,
+    /// Whether the page ends at the oldest event held here although other servers have older ones: ask them, and read
+    /// the page again.
+    pub wants_backfill: bool,
+}
+
+impl Sync {
+    /// A page of a room's timeline.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`](crate::Error::Forbidden) where the user may not read the room,
+    /// [`Error::UnknownToken`](crate::Error::UnknownToken).
+    pub async fn messages(&self, viewer: Viewer, request: v3::Request) -> Result<Messages> {
+        let now_ms = self.store.clock().now_ms();
+        self.store
+            .read(move |tx| page(tx, &viewer, &request, now_ms))
+            .await
+    }
+}
+
+fn page(tx: &ReadTx<'_>, viewer: &Viewer, request: &v3::Request, now_ms: u64) -> Result<Messages> {
+    let keys = HistoryKeys::of(tx, &viewer.user_id)?;
+    let readable = Readable::find(tx, viewer, &keys, &request.room_id)?;
+    let room = readable.room.nid;
+    let history = History::read(tx, &readable.room, &keys)?;
+    let sight = Sight {
+        history: &history,
+        filter: &request.filter,
+        ignored: &ignored_users(tx, viewer.user)?,
+    };
+    let limit = request.filter.limit.unwrap_or(request.limit);
+    let limit = usize::try_from(u64::from(limit)).map_or(LONGEST_PAGE, |l| l.min(LONGEST_PAGE));
+    let from = token(request.from.as_deref())?;
+    let to = token(request.to.as_deref())?;
+    let newest_place = tx.position()?.0;
+    let (start, found) = match request.dir {
+        Direction::Backward => {
+            let start = from.unwrap_or(newest_place);
+            let stretch = Stretch {
+                after: to.unwrap_or(i64::MIN),
+                until: start.min(readable.until),
+            };
+            (start, newest(tx, room, stretch, sight, limit)?)
+        }
+        Direction::Forward => {
+            let start = from.unwrap_or(i64::MIN);
+            let stretch = Stretch {
+                after: start,
+                until: to.unwrap_or(i64::MAX).min(readable.until),
+            };
+            (start, oldest(tx, room, stretch, sight, limit)?)
+        }
+    };
+    let composer = Composer {
+        tx,
+        viewer,
+        now_ms,
+        room_id: Some(&request.room_id),
+    };
+    let mut response = v3::Response::new();
+    response.start = SyncToken::after(start).to_string();
+    response.end = found.rest.map(|rest| SyncToken::after(rest).to_string());
+    let events = found.rows.iter();
+    let events = events.map(|row| composer.timeline_event(row, &history));
+    response.chunk = events.collect::<Result<_>>()?;
+    response.state = lazy_state(composer, room, &request.filter, &found.rows)?;
+    let at_oldest = found.rest.is_none() && request.dir == Direction::Backward && to.is_none();
+    let wants_backfill = at_oldest && tx.has_missing_prevs(room)?;
+    if wants_backfill && let Some(oldest) = found.rows.last().and_then(|row| row.pos) {
+        // There is more, if not here. A client that gets nothing at all has reached the end for now.
+        response.end = Some(SyncToken::before(oldest).to_string());
+    }
+    Ok(Messages {
+        response,
+        wants_backfill,
+    })
+}
+
+/// The place that a client names, if it names one.
+pub(crate) fn token(token: Option<&str>) -> Result<Option<i64>> {
+    // Some clients send an empty one for none.
+    let token = token.filter(|token| !token.is_empty());
+    let token = token.map(str::parse::<SyncToken>).transpose()?;
+    Ok(token.map(|token| token.position.0))
+}
+
+/// With lazy loading, the memberships of the senders of some events.
+pub(crate) fn lazy_state(
+    composer: Composer<'_, '_>,
+    room: RoomNid,
+    filter: &RoomEventFilter,
+    rows: &[ClientRow],
+) -> Result<Vec<Raw<AnyStateEvent>>> {
+    if filter.lazy_load_options.is_disabled() {
+        return Ok(Vec::new());
+    }
+    let senders: HashSet<UserNid> = rows.iter().map(|row| row.sender).collect();
+    let mut state = Vec::with_capacity(senders.len());
+    for sender in senders {
+        if let Some(member) = composer.tx.member(room, sender)? {
+            let row = composer.tx.client_event_by_nid(member.event)?;
+            state.push(composer.state_event(&row)?);
+        }
+    }
+    Ok(state)
+}
