@@ -1,1 +1,17 @@
+//! The Matrix server-server API: one file per family of endpoints, each thin: parse, ask a service, answer. Who asks is
+//! known before an endpoint runs: the connection's certificate, the members list and the signature agree on it.
+//!
+//! [Spec](https://spec.matrix.org/v1.19/server-server-api/)
 
+mod auth;
+mod config;
+mod endpoints;
+mod error;
+mod router;
+mod state;
+
+pub use self::{
+    config::Config,
+    router::router,
+    state::{Services, State},
+};

@@ -121,8 +121,7 @@ impl Keys {
         {
             return usable(server, key_id, key, at);
         }
-        let turn = self.shared.fetcher.turn(server);
-        let _alone = turn.lock().await;
+        let _alone = self.shared.fetcher.turn(server).await;
         // Whoever had the turn before may have brought the key.
         match self.kept_key(server, key_id).await? {
             Some(key) if covers(&key, at) => usable(server, key_id, key, at),
@@ -199,8 +198,7 @@ impl Keys {
     }
 
     async fn refresh(&self, server: &ServerName) -> Result<VerifiedDocument> {
-        let turn = self.shared.fetcher.turn(server);
-        let _alone = turn.lock().await;
+        let _alone = self.shared.fetcher.turn(server).await;
         self.refresh_in_turn(server).await
     }
 

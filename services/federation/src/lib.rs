@@ -10,6 +10,7 @@ mod membership;
 mod memory;
 mod peer;
 mod sender;
+mod turns;
 mod x_matrix;
 
 pub use self::{
@@ -22,5 +23,6 @@ pub use self::{
     membership::{Denial, ListedKey, Membership},
     memory::MemoryNetwork,
     peer::PeerIdentity,
+    turns::Turns,
     x_matrix::Unauthenticated,
 };

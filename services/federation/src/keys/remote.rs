@@ -1,8 +1,7 @@
 //! Keys fetched from other servers and from the directory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -14,11 +13,11 @@ use ruma::{
     },
     serde::Raw,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tracing::debug;
 
 use super::document::{self, VerifiedDocument};
-use crate::{Error, Result, client::Client};
+use crate::{Error, Result, Turns, client::Client};
 
 /// Servers whose keys are fetched at a time.
 const PARALLEL: usize = 16;
@@ -35,7 +34,7 @@ pub(crate) struct Fetcher {
     client: Client,
     permits: Semaphore,
     attempts: Cache<OwnedServerName, Instant>,
-    running: Mutex<HashMap<OwnedServerName, Weak<tokio::sync::Mutex<()>>>>,
+    turns: Turns,
 }
 
 impl Fetcher {
@@ -44,20 +43,13 @@ impl Fetcher {
             client,
             permits: Semaphore::new(PARALLEL),
             attempts: Cache::new(REMEMBERED),
-            running: Mutex::default(),
+            turns: Turns::default(),
         }
     }
 
-    /// The turn of a server: whoever holds it is alone in fetching that server's keys.
-    pub(crate) fn turn(&self, server: &ServerName) -> Arc<tokio::sync::Mutex<()>> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|_, turn| turn.strong_count() > 0);
-        if let Some(turn) = running.get(server).and_then(Weak::upgrade) {
-            return turn;
-        }
-        let turn = Arc::default();
-        running.insert(server.to_owned(), Arc::downgrade(&turn));
-        turn
+    /// Waits until no one else fetches the keys of `server`.
+    pub(crate) async fn turn(&self, server: &ServerName) -> OwnedMutexGuard<()> {
+        self.turns.take(server).await
     }
 
     /// Asks `server` itself, then the directories.

@@ -1,0 +1,9 @@
+//! <https://spec.matrix.org/v1.19/server-server-api/#published-room-directory>
+
+use axum::Router;
+
+use crate::State;
+
+pub(crate) fn routes() -> Router<State> {
+    Router::new()
+}

@@ -1,0 +1,28 @@
+//! From the services' errors to Matrix error codes: the only place where that is decided.
+
+mod accounts;
+mod encryption;
+mod federation;
+mod store;
+
+use axum::response::{IntoResponse, Response};
+use luxchat_http::{ApiError, Reply};
+
+/// What an endpoint answers when it fails. Services' errors turn into it with `?`.
+#[derive(Debug)]
+pub(crate) struct Error(ApiError);
+
+/// What an endpoint returns.
+pub(crate) type Answer<R> = Result<Reply<R>, Error>;
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}

@@ -1,0 +1,83 @@
+//! What every endpoint works with.
+
+use std::{convert::Infallible, ops::Deref, sync::Arc};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use luxchat_accounts::Accounts;
+use luxchat_encryption::Encryption;
+use luxchat_federation::{Federation, Turns};
+use luxchat_rooms::Rooms;
+use luxchat_store::Store;
+use luxchat_sync::{Receipts, Typing};
+
+use crate::Config;
+
+/// The services behind the server-server API.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The database.
+    pub store: Store,
+    /// Users.
+    pub accounts: Accounts,
+    /// Rooms and their events.
+    pub rooms: Rooms,
+    /// Keys and to-device messages.
+    pub encryption: Encryption,
+    /// Who types.
+    pub typing: Typing,
+    /// What users have read.
+    pub receipts: Receipts,
+    /// Other servers.
+    pub federation: Federation,
+}
+
+/// The services and the configuration, as endpoints take them: `async fn get(state: State, ...)`. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct State {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    services: Services,
+    config: Config,
+    transactions: Turns,
+}
+
+impl State {
+    pub(crate) fn new(services: Services, config: Config) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                services,
+                config,
+                transactions: Turns::default(),
+            }),
+        }
+    }
+
+    /// Who works on a transaction: one for each server at a time.
+    pub(crate) fn transactions(&self) -> &Turns {
+        &self.inner.transactions
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.inner.config
+    }
+}
+
+impl Deref for State {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.inner.services
+    }
+}
+
+impl FromRequestParts<Self> for State {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, state: &Self) -> Result<Self, Infallible> {
+        Ok(state.clone())
+    }
+}
