@@ -1,12 +1,9 @@
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use luxchat_federation::Error as FederationError;
 use luxchat_store::{
-    CrossSigningKeys, ReadTx, RemoteDeviceList, RemoteDevices, UserNid, with_signatures,
+    CrossSigningKeys, Device, ReadTx, RemoteDeviceList, RemoteDevices, UserNid, with_signatures,
 };
 use ruma::{
     OwnedDeviceId, OwnedServerName, OwnedUserId, UserId, encryption::DeviceKeys, serde::Raw,
@@ -131,7 +128,7 @@ fn stored_keys(
         match (nid, is_local, state) {
             (Some(nid), true, _) => {
                 let mut keys = known_keys(tx, viewer, nid)?;
-                name_devices(&mut keys, &tx.device_names(nid)?)?;
+                name_devices(&mut keys, &tx.devices(nid)?)?;
                 queried.users.insert(user.clone(), keys);
             }
             (None, true, _) => {}
@@ -185,9 +182,12 @@ fn seen_by(
     Ok(keys)
 }
 
-fn name_devices(keys: &mut UserKeys, names: &HashMap<OwnedDeviceId, String>) -> Result<()> {
-    for (device, keys) in &mut keys.devices {
-        let Some(name) = names.get(device) else {
+fn name_devices(keys: &mut UserKeys, devices: &[Device]) -> Result<()> {
+    for device in devices {
+        let (Some(keys), Some(name)) = (
+            keys.devices.get_mut(&device.device_id),
+            &device.display_name,
+        ) else {
             continue;
         };
         let invalid = |error| luxchat_store::Error::invalid("device keys", error);

@@ -44,9 +44,14 @@ impl Encryption {
         self.store()
             .write(move |tx| {
                 let sender = local_user(tx, &sender)?;
-                if !tx.claim_to_device_transaction(sender, &device, &scope, &txn_id)? {
+                let (device, txn_id) = (device.as_str(), txn_id.as_str());
+                if tx
+                    .client_transaction(sender, device, &scope, txn_id)?
+                    .is_some()
+                {
                     return Ok(());
                 }
+                tx.insert_client_transaction(sender, device, &scope, txn_id, None)?;
                 deliver(tx, &local)?;
                 for (server, edu) in &remote {
                     let server = tx.server_nid_or_insert(server)?;
@@ -144,8 +149,8 @@ pub(crate) fn deliver(tx: &mut WriteTx<'_>, messages: &Messages) -> Result<()> {
         };
         let mut deliveries: BTreeMap<_, &Raw<AnyToDeviceEvent>> = BTreeMap::new();
         if let Some(event) = devices.get(&DeviceIdOrAllDevices::AllDevices) {
-            let all = tx.to_device_recipients(user)?;
-            deliveries.extend(all.into_iter().map(|device| (device, event)));
+            let all = tx.devices(user)?;
+            deliveries.extend(all.into_iter().map(|device| (device.device_id, event)));
         }
         for (device, event) in devices {
             if let DeviceIdOrAllDevices::DeviceId(device) = device {

@@ -1,7 +1,5 @@
 //! Identity keys of devices.
 
-use std::collections::HashMap;
-
 use ruma::{DeviceId, OwnedDeviceId, encryption::DeviceKeys, serde::Raw};
 use rusqlite::params;
 
@@ -40,16 +38,6 @@ impl ReadTx<'_> {
                 Ok((device.into(), keys))
             })
             .collect()
-    }
-
-    /// The display names of a local user's devices that have one.
-    pub fn device_names(&self, user: UserNid) -> Result<HashMap<OwnedDeviceId, String>> {
-        let sql = "SELECT device_id, display_name FROM devices
-             WHERE user_nid = ?1 AND display_name IS NOT NULL";
-        let rows = self.all(sql, [user], |row| {
-            Ok((row.get::<_, String>(0)?.into(), row.get(1)?))
-        })?;
-        Ok(rows.into_iter().collect())
     }
 
     /// The identity keys of one device with the signatures that anyone may see.

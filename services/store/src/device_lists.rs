@@ -257,8 +257,7 @@ impl WriteTx<'_> {
             params![user, seq],
         )?;
         self.announce(Topic::User(user));
-        let sql = "SELECT room_nid FROM members WHERE user_nid = ?1 AND membership = 'join'";
-        for room in self.all(sql, [user], |row| row.get(0))? {
+        for room in self.rooms_of_user(user, &MembershipState::Join)? {
             self.announce(Topic::Room(room));
         }
         Ok(())
@@ -277,13 +276,7 @@ impl WriteTx<'_> {
             params![user, CHANGES_KEPT],
         )?;
         self.device_list_changed(user, seq)?;
-        let servers = self.all(
-            "SELECT DISTINCT s.server_nid FROM members m JOIN room_servers s ON s.room_nid = m.room_nid
-             WHERE m.user_nid = ?1 AND m.membership = 'join'
-                 AND s.until_seq IS NULL AND s.server_nid <> ?2",
-            params![user, ServerNid::OWN],
-            |row| row.get(0),
-        )?;
+        let servers = self.servers_sharing_rooms(user)?;
         for server in servers {
             self.announce(Topic::Destination(server));
         }

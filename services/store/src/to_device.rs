@@ -1,8 +1,8 @@
 //! Messages to devices: those that wait for local ones, and those on their way to other servers.
 
 use ruma::{
-    DeviceId, OwnedDeviceId, TransactionId,
-    api::federation::transactions::edu::DirectDeviceContent, events::AnyToDeviceEvent, serde::Raw,
+    DeviceId, TransactionId, api::federation::transactions::edu::DirectDeviceContent,
+    events::AnyToDeviceEvent, serde::Raw,
 };
 use rusqlite::params;
 
@@ -105,12 +105,6 @@ impl ReadTx<'_> {
         let sql = "SELECT s.server_nid FROM servers s WHERE EXISTS
              (SELECT 1 FROM to_device_outbox o WHERE o.server_nid = s.server_nid)";
         self.all(sql, [], |row| row.get(0))
-    }
-
-    /// The devices of a local user that a message to all of them reaches.
-    pub fn to_device_recipients(&self, user: UserNid) -> Result<Vec<OwnedDeviceId>> {
-        let sql = "SELECT device_id FROM devices WHERE user_nid = ?1";
-        self.all(sql, [user], |row| Ok(row.get::<_, String>(0)?.into()))
     }
 }
 
@@ -222,23 +216,5 @@ impl WriteTx<'_> {
                   WHERE age > ?1)",
             [limit],
         )
-    }
-
-    /// Remembers a client's to-device transaction; `false` where it came before.
-    pub fn claim_to_device_transaction(
-        &mut self,
-        user: UserNid,
-        device: &DeviceId,
-        scope: &str,
-        txn_id: &TransactionId,
-    ) -> Result<bool> {
-        let now = i64::try_from(self.now_ms()).unwrap_or(i64::MAX);
-        let inserted = self.execute(
-            "INSERT INTO client_transactions (user_nid, device_id, scope, txn_id, event_nid, created_ts)
-             VALUES (?1, ?2, ?3, ?4, NULL, ?5)
-             ON CONFLICT (user_nid, device_id, scope, txn_id) DO NOTHING",
-            params![user, device.as_str(), scope, txn_id.as_str(), now],
-        )?;
-        Ok(inserted > 0)
     }
 }

@@ -10,14 +10,14 @@ impl From<EncryptionError> for Error {
         use EncryptionError as E;
         let message = error.to_string();
         match error {
-            E::Invalid(_) | E::OneTimeKeyExists(_) | E::KeyIdInUse => {
-                ApiError::invalid_param(message)
-            }
+            E::Invalid(_) | E::OneTimeKeyExists(_) => ApiError::invalid_param(message),
             E::NoMasterKey => ApiError::missing_param(message),
             E::InvalidSignature(_) => {
                 ApiError::custom(StatusCode::BAD_REQUEST, "M_INVALID_SIGNATURE", &message)
             }
-            E::AuthenticationRequired | E::ForeignUser { .. } => ApiError::forbidden(message),
+            E::KeyIdInUse | E::AuthenticationRequired | E::ForeignUser { .. } => {
+                ApiError::forbidden(message)
+            }
             E::NotFound(_) => ApiError::not_found(message),
             E::WrongBackupVersion { current } => ApiError::new(
                 StatusCode::FORBIDDEN,
