@@ -1,12 +1,14 @@
-//! Who is asking.
+//! Who is asking, and what they may do.
 
 use std::{ops::Deref, sync::Arc};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use http::{header::AUTHORIZATION, request::Parts};
+use http::{StatusCode, header::AUTHORIZATION, request::Parts};
+use luxchat_accounts::Error as AccountsError;
 use luxchat_http::ApiError;
+use ruma::{UserId, api::error::ErrorKind};
 
-use crate::{State, error::Error};
+use crate::{State, address::ClientAddress, error::Error};
 
 /// The session of an authenticated request. Endpoints that need one take it as an argument, before the body.
 ///
@@ -18,6 +20,37 @@ use crate::{State, error::Error};
 /// `M_LIMIT_EXCEEDED`.
 #[derive(Clone, Debug)]
 pub(crate) struct Session(Arc<luxchat_accounts::Session>);
+
+impl Session {
+    /// Makes sure that a path's user is the one who asks.
+    ///
+    /// # Errors
+    ///
+    /// 403 `M_FORBIDDEN`.
+    pub(crate) fn check_is(&self, user_id: &UserId) -> Result<(), Error> {
+        if self.user_id == user_id {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden("This belongs to another user").into())
+        }
+    }
+
+    /// Makes sure that the user may act towards others: send, join, knock, invite, change their profile.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#account-suspension).
+    ///
+    /// # Errors
+    ///
+    /// 403 `M_USER_SUSPENDED`.
+    pub(crate) fn check_not_suspended(&self) -> Result<(), Error> {
+        if self.is_suspended {
+            let message = "Your account is suspended";
+            return Err(
+                ApiError::new(StatusCode::FORBIDDEN, ErrorKind::UserSuspended, message).into(),
+            );
+        }
+        Ok(())
+    }
+}
 
 impl Deref for Session {
     type Target = luxchat_accounts::Session;
@@ -45,40 +78,68 @@ impl OptionalFromRequestParts<State> for Session {
 }
 
 async fn optional(parts: &mut Parts, state: &State) -> Result<Option<Session>, Error> {
-    let Some(token) = access_token(parts)? else {
+    let Some(token) = access_token(parts) else {
         return Ok(None);
     };
-    let session = state.accounts.authenticate(&token).await?;
+    let ClientAddress(address) = ClientAddress::of(parts, state.config());
+    let session = match state.accounts.authenticate(token).await {
+        Ok(session) => session,
+        Err(error) => {
+            if let (AccountsError::UnknownToken, Some(limiter)) = (&error, state.limiter()) {
+                limiter.check_address(address)?;
+            }
+            return Err(error.into());
+        }
+    };
     if let Some(limiter) = state.limiter() {
         limiter.check_user(session.user_nid)?;
     }
+    state.accounts.touch(&session, address);
     Ok(Some(Session(session)))
 }
 
 /// The token of the `Authorization` header, else that of the query.
 /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens).
-fn access_token(parts: &Parts) -> Result<Option<String>, Error> {
-    if let Some(header) = parts.headers.get(AUTHORIZATION) {
-        let token = header.to_str().ok().and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then(|| token.trim().to_owned())
-        });
-        return match token {
-            Some(token) => Ok(Some(token)),
-            None => Err(ApiError::missing_token().into()),
-        };
-    }
-    let query = parts.uri.query().unwrap_or_default();
-    Ok(url_query_value(query, "access_token"))
+pub(crate) fn access_token(parts: &Parts) -> Option<&str> {
+    let Some(header) = parts.headers.get(AUTHORIZATION) else {
+        return query_value(parts.uri.query()?, "access_token");
+    };
+    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The first value of `key` in a query string. Access tokens bear nothing that needs percent-encoding.
-fn url_query_value(query: &str, key: &str) -> Option<String> {
+/// The first value of `key`. It stays as it is: tokens bear nothing that needs percent-encoding.
+fn query_value<'q>(query: &'q str, key: &str) -> Option<&'q str> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
         .find(|(name, _)| *name == key)
-        .map(|(_, value)| value.to_owned())
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(uri: &str, header: Option<&str>) -> Option<String> {
+        let mut request = http::Request::builder().uri(uri);
+        if let Some(header) = header {
+            request = request.header(AUTHORIZATION, header);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        access_token(&parts).map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn the_header_goes_before_the_query() {
+        assert_eq!(token("/x?access_token=q", None).as_deref(), Some("q"));
+        assert_eq!(
+            token("/x?a=b&access_token=q&c", Some("Bearer h")).as_deref(),
+            Some("h")
+        );
+        assert_eq!(token("/x", Some("bearer  h")).as_deref(), Some("h"));
+        assert_eq!(token("/x?access_token=q", Some("Basic h")), None);
+        assert_eq!(token("/x?no_access_token=q", None), None);
+        assert_eq!(token("/x", None), None);
+    }
 }

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, num::NonZeroU32};
+use std::{fmt, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use luxchat_http::Limits;
 
@@ -12,12 +12,16 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     /// What a request body may be at most.
     pub limits: Limits,
-    /// How many requests are served at a time, waiting syncs aside; more are told to come back.
+    /// How many requests are served at a time, syncs aside; more are told to come back.
     pub max_concurrent_requests: usize,
+    /// How many syncs wait at a time; more are told to come back.
+    pub max_concurrent_syncs: usize,
     /// How fast clients may ask; `None`: as fast as they can.
     pub rate_limits: Option<RateLimits>,
     /// The largest upload, in bytes, as told to clients.
-    pub max_upload_bytes: u64,
+    pub max_upload_bytes: u32,
+    /// The server that relays calls, if there is one.
+    pub turn: Option<Turn>,
 }
 
 /// How many requests a client may make: as a burst, and in each second after it.
@@ -29,6 +33,26 @@ pub struct RateLimits {
     pub address: Rate,
     /// For each address, for logins and registrations: what a guesser of passwords may do.
     pub login: Rate,
+}
+
+/// A TURN server that shares a secret with this one.
+#[derive(Clone)]
+pub struct Turn {
+    /// Its addresses, as `turn:` and `turns:` URIs.
+    pub uris: Vec<String>,
+    /// The secret by which it knows the passwords that this server gives out.
+    pub shared_secret: String,
+    /// How long such a password can be used.
+    pub lifetime: Duration,
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn")
+            .field("uris", &self.uris)
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A token bucket.
@@ -47,8 +71,10 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
             max_concurrent_requests: 1_024,
+            max_concurrent_syncs: 20_000,
             rate_limits: Some(RateLimits::default()),
             max_upload_bytes: 100 * 1024 * 1024,
+            turn: None,
         }
     }
 }

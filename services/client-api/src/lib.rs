@@ -2,6 +2,8 @@
 //!
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/)
 
+mod address;
+mod admission;
 mod auth;
 mod config;
 mod endpoints;
@@ -11,7 +13,7 @@ mod router;
 mod state;
 
 pub use self::{
-    config::{Config, RateLimits},
+    config::{Config, Rate, RateLimits, Turn},
     router::router,
     state::{Services, State},
 };

@@ -1,6 +1,11 @@
 //! How fast a user or an address may ask: token buckets, generous, on by default.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv4Addr},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use governor::{
     Quota, RateLimiter,
@@ -12,7 +17,8 @@ use luxchat_store::UserNid;
 
 use crate::config::{Rate, RateLimits};
 
-type Buckets<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock>;
+/// After so many checks, buckets that have filled up again are dropped.
+const TIDY_EVERY: u64 = 10_000;
 
 /// Buckets by user and by address.
 #[derive(Debug)]
@@ -20,45 +26,99 @@ pub(crate) struct Limiter {
     users: Buckets<UserNid>,
     addresses: Buckets<IpAddr>,
     logins: Buckets<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Buckets<K: Clone + Eq + Hash> {
+    limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock>,
     clock: DefaultClock,
+    checks: AtomicU64,
 }
 
 impl Limiter {
     pub(crate) fn new(rates: RateLimits) -> Self {
         Self {
-            users: RateLimiter::keyed(quota(rates.user)),
-            addresses: RateLimiter::keyed(quota(rates.address)),
-            logins: RateLimiter::keyed(quota(rates.login)),
-            clock: DefaultClock::default(),
+            users: Buckets::new(rates.user),
+            addresses: Buckets::new(rates.address),
+            logins: Buckets::new(rates.login),
         }
     }
 
     /// Takes one request from a user's bucket.
+    ///
+    /// # Errors
+    ///
+    /// 429 `M_LIMIT_EXCEEDED`, as in the next two.
     pub(crate) fn check_user(&self, user: UserNid) -> Result<(), ApiError> {
-        self.users
-            .check_key(&user)
-            .map_err(|wait| limited(wait.wait_time_from(self.clock.now())))
+        self.users.check(&user)
     }
 
-    /// Takes one request from an address's bucket.
-    pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), ApiError> {
-        self.addresses
-            .check_key(&address)
-            .map_err(|wait| limited(wait.wait_time_from(self.clock.now())))
+    /// Takes one request without a valid token from an address's bucket.
+    pub(crate) fn check_address(&self, address: Option<IpAddr>) -> Result<(), ApiError> {
+        self.addresses.check(&bucket(address))
     }
 
     /// Takes one login or registration from an address's bucket.
-    pub(crate) fn check_login(&self, address: IpAddr) -> Result<(), ApiError> {
-        self.logins
-            .check_key(&address)
-            .map_err(|wait| limited(wait.wait_time_from(self.clock.now())))
+    pub(crate) fn check_login(&self, address: Option<IpAddr>) -> Result<(), ApiError> {
+        self.logins.check(&bucket(address))
     }
 }
 
-fn quota(rate: Rate) -> Quota {
-    Quota::per_second(rate.per_second).allow_burst(rate.burst)
+impl<K: Clone + Eq + Hash> Buckets<K> {
+    fn new(rate: Rate) -> Self {
+        let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
+        Self {
+            limiter: RateLimiter::keyed(quota),
+            clock: DefaultClock::default(),
+            checks: AtomicU64::new(0),
+        }
+    }
+
+    fn check(&self, key: &K) -> Result<(), ApiError> {
+        if self.checks.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
+            self.limiter.retain_recent();
+            self.limiter.shrink_to_fit();
+        }
+        self.limiter.check_key(key).map_err(|until| {
+            let wait = until.wait_time_from(self.clock.now());
+            ApiError::limit_exceeded(wait.max(Duration::from_millis(1)))
+        })
+    }
 }
 
-fn limited(wait: Duration) -> ApiError {
-    ApiError::limit_exceeded(wait.max(Duration::from_millis(1)))
+/// Whose bucket an address takes from. An IPv6 host has a whole /64 to choose from; listeners that do not tell addresses
+/// share one bucket.
+fn bucket(address: Option<IpAddr>) -> IpAddr {
+    match address {
+        Some(IpAddr::V6(address)) => {
+            let mut segments = address.segments();
+            segments[4..].fill(0);
+            IpAddr::V6(segments.into())
+        }
+        Some(address) => address,
+        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_the_next_waits() {
+        let buckets = Buckets::new(Rate::new(2, 1));
+        assert!(buckets.check(&"a").is_ok());
+        assert!(buckets.check(&"a").is_ok());
+        let refused = buckets.check(&"a").unwrap_err();
+        assert_eq!(refused.errcode().as_deref(), Some("M_LIMIT_EXCEEDED"));
+        assert!(buckets.check(&"b").is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let bucket = |address: &str| bucket(Some(address.parse().unwrap()));
+        assert_eq!(bucket("2001:db8::1"), bucket("2001:db8::ffff:1"));
+        assert_ne!(bucket("2001:db8::1"), bucket("2001:db8:0:1::1"));
+        assert_ne!(bucket("192.0.2.1"), bucket("192.0.2.2"));
+    }
 }

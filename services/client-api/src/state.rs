@@ -11,7 +11,7 @@ use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Receipts, Sync, Typing};
 
-use crate::{Config, rate::Limiter};
+use crate::{Config, admission::Places, rate::Limiter};
 
 /// The services behind the client API.
 #[derive(Clone, Debug)]
@@ -45,16 +45,19 @@ struct Inner {
     services: Services,
     config: Config,
     limiter: Option<Limiter>,
+    places: Places,
 }
 
 impl State {
     pub(crate) fn new(services: Services, config: Config) -> Self {
         let limiter = config.rate_limits.map(Limiter::new);
+        let places = Places::new(config.max_concurrent_requests, config.max_concurrent_syncs);
         Self {
             inner: Arc::new(Inner {
                 services,
                 config,
                 limiter,
+                places,
             }),
         }
     }
@@ -65,6 +68,10 @@ impl State {
 
     pub(crate) fn limiter(&self) -> Option<&Limiter> {
         self.inner.limiter.as_ref()
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.inner.places
     }
 }
 

@@ -1,7 +1,100 @@
-use axum::Router;
+//! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
-use crate::State;
+use axum::Router;
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use ruma::api::client::{
+    membership::{
+        get_member_events::v3 as get_member_events, joined_members::v3 as joined_members,
+        joined_rooms::v3 as joined_rooms,
+    },
+    state::{
+        get_state_event_for_key::v3::{self as get_state_event, StateEventFormat},
+        get_state_events::v3 as get_state_events,
+    },
+};
+use serde_json::value::RawValue;
+
+use crate::{State, auth::Session, error::Answer};
 
 pub(crate) fn routes() -> Router<State> {
-    Router::new()
+    // The state key may be empty, and then its slash may be missing.
+    let keyless = [
+        "/_matrix/client/r0/rooms/{room_id}/state/{event_type}",
+        "/_matrix/client/r0/rooms/{room_id}/state/{event_type}/",
+        "/_matrix/client/v3/rooms/{room_id}/state/{event_type}",
+        "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/",
+    ];
+    let router = Router::new()
+        .endpoint::<get_state_events::Request, _>(all)
+        .endpoint::<get_state_event::Request, _>(one)
+        .endpoint::<get_member_events::Request, _>(members)
+        .endpoint::<joined_members::Request, _>(members_joined)
+        .endpoint::<joined_rooms::Request, _>(rooms_joined);
+    keyless.into_iter().fold(router, |router, path| {
+        router.endpoint_at::<get_state_event::Request, _>(path, one)
+    })
+}
+
+async fn all(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<get_state_events::Request>,
+) -> Answer<get_state_events::Response> {
+    let events = state.sync.state(session.viewer(), request.room_id).await?;
+    Ok(Reply(get_state_events::Response::new(events)))
+}
+
+async fn one(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<get_state_event::Request>,
+) -> Answer<get_state_event::Response> {
+    let event = state
+        .sync
+        .state_event(
+            session.viewer(),
+            request.room_id,
+            request.event_type,
+            request.state_key,
+        )
+        .await?;
+    if request.format == StateEventFormat::Event {
+        return Ok(Reply(event.into()));
+    }
+    let content = event.get_field::<Box<RawValue>>("content");
+    match content {
+        Ok(Some(content)) => Ok(Reply(get_state_event::Response::new(content))),
+        Ok(None) => Err(ApiError::internal("a state event without content").into()),
+        Err(error) => Err(ApiError::internal(error).into()),
+    }
+}
+
+async fn members(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<get_member_events::Request>,
+) -> Answer<get_member_events::Response> {
+    let chunk = state.sync.members(session.viewer(), request).await?;
+    Ok(Reply(get_member_events::Response::new(chunk)))
+}
+
+async fn members_joined(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<joined_members::Request>,
+) -> Answer<joined_members::Response> {
+    let joined = state
+        .sync
+        .joined_members(session.viewer(), request.room_id)
+        .await?;
+    Ok(Reply(joined_members::Response::new(joined)))
+}
+
+async fn rooms_joined(
+    state: State,
+    session: Session,
+    Matrix(_): Matrix<joined_rooms::Request>,
+) -> Answer<joined_rooms::Response> {
+    let rooms = state.sync.joined_rooms(session.viewer()).await?;
+    Ok(Reply(joined_rooms::Response::new(rooms)))
 }
