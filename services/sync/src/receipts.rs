@@ -11,7 +11,9 @@ use ruma::{
     },
 };
 
-use crate::{Error, Result};
+use serde::Serialize;
+
+use crate::{Error, Result, client_event::value};
 
 /// Receipts taken from one EDU; more are ignored.
 const RECEIPTS_PER_EDU: usize = 1_000;
@@ -69,6 +71,31 @@ impl Receipts {
         self.store.write(move |tx| mark.write(tx)).await
     }
 
+    /// A local user has read a room up to an event for good: where they go on, on any device.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#fully-read-markers).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] where the user is not joined to the room.
+    pub async fn set_fully_read(
+        &self,
+        user_id: &UserId,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<()> {
+        let content = value(&FullyRead { event_id })?;
+        let (user_id, room_id) = (user_id.to_owned(), room_id.to_owned());
+        self.store
+            .write(move |tx| {
+                let room = joined_room(tx, &user_id, &room_id)?;
+                let room = room.ok_or(Error::Forbidden("you are not in the room"))?;
+                let user = tx.user_nid_or_insert(&user_id)?;
+                tx.set_room_account_data(user, room, "m.fully_read", &content)?;
+                Ok(())
+            })
+            .await
+    }
+
     /// A peer says what its users have read. What is not its business is ignored.
     /// [Spec](https://spec.matrix.org/v1.19/server-server-api/#receipts).
     ///
@@ -81,6 +108,11 @@ impl Receipts {
             .write(move |tx| receive(tx, &origin, content))
             .await
     }
+}
+
+#[derive(Serialize)]
+struct FullyRead<'a> {
+    event_id: &'a EventId,
 }
 
 struct Mark {

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use luxchat_store::{Position, RoomNid, Store, Topic};
+use luxchat_store::{Position, RoomNid, ServerNid, Store, Topic};
 use ruma::{
-    OwnedUserId, RoomId, ServerName, UserId, api::federation::transactions::edu::TypingContent,
-    events::room::member::MembershipState,
+    OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    api::federation::transactions::edu::TypingContent, events::room::member::MembershipState,
 };
 use tokio::time::Instant;
 use tracing::debug;
@@ -28,6 +28,9 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// How long a remote user is taken to type: peers repeat themselves before, and say when it ends.
 const REMOTE: Duration = Duration::from_secs(60);
 
+/// After which time other servers are told again that a user still types.
+const RETELL: Duration = Duration::from_secs(30);
+
 /// Who types where. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Typing {
@@ -37,12 +40,19 @@ pub struct Typing {
 
 #[derive(Debug)]
 struct RoomTyping {
-    /// Each user, and when they stop unless they say more.
-    users: HashMap<OwnedUserId, Instant>,
+    users: HashMap<OwnedUserId, Typist>,
     /// The position of the last change of the set of users.
     seq: Position,
     /// Whether a task waits for the first to stop.
     has_timer: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Typist {
+    /// When they stop, unless they say more.
+    until: Instant,
+    /// When others were last told.
+    told: Instant,
 }
 
 impl Typing {
@@ -54,7 +64,8 @@ impl Typing {
         }
     }
 
-    /// A local user starts or goes on typing, for at most `timeout`. Says whether this is news to others.
+    /// A local user starts or goes on typing, for at most `timeout`. Returns the servers to tell; none where this is no
+    /// news.
     ///
     /// # Errors
     ///
@@ -64,19 +75,21 @@ impl Typing {
         user_id: &UserId,
         room_id: &RoomId,
         timeout: Duration,
-    ) -> Result<bool> {
+    ) -> Result<Vec<OwnedServerName>> {
         let room = self.joined_room(user_id, room_id).await?;
-        self.set(room, user_id, Some(timeout.min(LONGEST))).await
+        let is_news = self.set(room, user_id, Some(timeout.min(LONGEST))).await?;
+        self.others(room, is_news).await
     }
 
-    /// A local user stops typing. Says whether this is news to others.
+    /// A local user stops typing. Returns the servers to tell; none where this is no news.
     ///
     /// # Errors
     ///
     /// [`Error::Forbidden`] where the user is not joined to the room.
-    pub async fn stop(&self, user_id: &UserId, room_id: &RoomId) -> Result<bool> {
+    pub async fn stop(&self, user_id: &UserId, room_id: &RoomId) -> Result<Vec<OwnedServerName>> {
         let room = self.joined_room(user_id, room_id).await?;
-        self.set(room, user_id, None).await
+        let is_news = self.set(room, user_id, None).await?;
+        self.others(room, is_news).await
     }
 
     /// A peer says who of its users types. What is not its business is ignored.
@@ -129,21 +142,37 @@ impl Typing {
         }
     }
 
+    /// The other servers in a room, where there is something to tell them.
+    async fn others(&self, room: RoomNid, is_news: bool) -> Result<Vec<OwnedServerName>> {
+        if !is_news {
+            return Ok(Vec::new());
+        }
+        let servers = self
+            .store
+            .read(move |tx| tx.servers_in_room(room))
+            .await?
+            .into_iter();
+        let others = servers.filter(|(server, _)| *server != ServerNid::OWN);
+        Ok(others.map(|(_, name)| name).collect())
+    }
+
+    /// Says whether this is news to others.
     async fn set(
         &self,
         room: RoomNid,
         user_id: &UserId,
         timeout: Option<Duration>,
     ) -> Result<bool> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
-        if self.prolong(room, user_id, until) {
-            return Ok(false);
+        let now = Instant::now();
+        let until = timeout.map(|timeout| now + timeout);
+        if let Some(is_news) = self.prolong(room, user_id, until, now) {
+            return Ok(is_news);
         }
-        let (typing, user_id) = (self.clone(), user_id.to_owned());
+        let user_id = user_id.to_owned();
         self.update(room, move |users| match until {
             Some(until) => {
                 if users.len() < USERS_PER_ROOM || users.contains_key(&user_id) {
-                    users.insert(user_id, until);
+                    users.insert(user_id, Typist { until, told: now });
                 }
             }
             None => {
@@ -152,24 +181,34 @@ impl Typing {
         })
         .await?;
         if until.is_some() {
-            typing.ensure_timer(room);
+            self.ensure_timer(room);
         }
         Ok(true)
     }
 
-    /// Applies what changes nothing for others, and says whether that was all.
-    fn prolong(&self, room: RoomNid, user_id: &UserId, until: Option<Instant>) -> bool {
+    /// Applies what leaves the set of users as it is. Then says whether to tell other servers all the same.
+    fn prolong(
+        &self,
+        room: RoomNid,
+        user_id: &UserId,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> Option<bool> {
         let mut rooms = self.lock();
-        let held = rooms
+        let typist = rooms
             .get_mut(&room)
             .and_then(|typing| typing.users.get_mut(user_id));
-        match (held, until) {
-            (Some(held), Some(until)) => {
-                *held = until;
-                true
+        match (typist, until) {
+            (Some(typist), Some(until)) => {
+                typist.until = until;
+                let is_late = now.duration_since(typist.told) >= RETELL;
+                if is_late {
+                    typist.told = now;
+                }
+                Some(is_late)
             }
-            (None, None) => true,
-            _ => false,
+            (None, None) => Some(false),
+            _ => None,
         }
     }
 
@@ -178,7 +217,7 @@ impl Typing {
     async fn update(
         &self,
         room: RoomNid,
-        change: impl FnOnce(&mut HashMap<OwnedUserId, Instant>) + Send + 'static,
+        change: impl FnOnce(&mut HashMap<OwnedUserId, Typist>) + Send + 'static,
     ) -> Result<()> {
         let rooms = Arc::clone(&self.rooms);
         self.store
@@ -217,10 +256,10 @@ impl Typing {
             let due = {
                 let rooms = self.lock();
                 let users = rooms.get(&room).map(|typing| &typing.users);
-                users.is_some_and(|users| users.values().any(|until| *until <= now))
+                users.is_some_and(|users| users.values().any(|typist| typist.until <= now))
             };
-            let removal = |users: &mut HashMap<OwnedUserId, Instant>| {
-                users.retain(|_, until| *until > Instant::now());
+            let removal = move |users: &mut HashMap<OwnedUserId, Typist>| {
+                users.retain(|_, typist| typist.until > now);
             };
             if due && let Err(error) = self.update(room, removal).await {
                 // The set itself has changed; only the wake is late.
@@ -233,7 +272,7 @@ impl Typing {
     fn first_to_stop(&self, room: RoomNid) -> Option<Instant> {
         let mut rooms = self.lock();
         let typing = rooms.get_mut(&room)?;
-        let first = typing.users.values().min().copied();
+        let first = typing.users.values().map(|typist| typist.until).min();
         typing.has_timer = first.is_some();
         first
     }
