@@ -1,1 +1,63 @@
+//! What the operator of a box asks it: health, metrics and status on a loopback listener, and actions on accounts on a
+//! socket that only the box's own user can open. Neither names what anybody said.
 
+mod actions;
+mod error;
+mod health;
+mod metrics;
+mod status;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{get, post, put},
+};
+use luxchat_accounts::Accounts;
+use luxchat_store::Store;
+
+pub use self::{
+    actions::{
+        CreateRegistrationToken, CreateUser, CreatedRegistrationToken, LockUser, SetPassword,
+        UserSummary,
+    },
+    metrics::Metrics,
+    status::{Certificate, ListState, Membership, Peers, Status, StatusSource},
+};
+
+/// What the operator's API answers from.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The box's store.
+    pub store: Store,
+    /// The box's accounts.
+    pub accounts: Accounts,
+    /// The process's metrics.
+    pub metrics: Metrics,
+    /// Puts together what `status` says.
+    pub status: Arc<dyn StatusSource>,
+}
+
+/// Health, metrics and status: for the loopback listener.
+pub fn observe(services: Services) -> Router {
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::render))
+        .route("/status", get(status::show))
+        .with_state(services)
+}
+
+/// All of [`observe`], and actions: for the socket.
+pub fn operate(services: Services) -> Router {
+    let actions = Router::new()
+        .route("/users", get(actions::list).post(actions::create))
+        .route("/users/{user_id}/password", put(actions::set_password))
+        .route("/users/{user_id}/lock", put(actions::lock))
+        .route(
+            "/registration-tokens",
+            post(actions::create_registration_token),
+        )
+        .with_state(services.clone());
+    observe(services).merge(actions)
+}

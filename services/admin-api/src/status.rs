@@ -1,0 +1,90 @@
+//! The state of a box on one page, for `luxchat-appliance status` and for monitoring.
+
+use std::fmt;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+
+use crate::Services;
+
+/// The state of a box.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// The Matrix server name.
+    pub server_name: String,
+    /// The program's version.
+    pub version: String,
+    /// Seconds since the box started to serve.
+    pub uptime_seconds: u64,
+    /// The newest position on disk.
+    pub position: i64,
+    /// `required`, or `optional`: then peers without a certificate are let in.
+    pub client_certificates: String,
+    /// The certificate the box shows its peers; absent before enrolment.
+    pub certificate: Option<Certificate>,
+    /// Who may federate, as the box knows it.
+    pub membership: Membership,
+    /// How it stands with other servers.
+    pub peers: Peers,
+}
+
+/// The certificate the box shows its peers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Certificate {
+    /// RFC 3339.
+    pub not_after: String,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// Who may federate, as the box knows it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Membership {
+    /// Whether the list is in force.
+    pub state: ListState,
+    /// The version of the list in force; 0 before the first.
+    pub version: u64,
+    /// RFC 3339; absent before the first list.
+    pub expires: Option<String>,
+    /// Members by status: active, and all others.
+    pub active: usize,
+    /// Members that are suspended or revoked.
+    pub inactive: usize,
+    /// When the directory last answered, RFC 3339.
+    pub last_checked: Option<String>,
+    /// Why the newest publication was refused or could not be fetched.
+    pub last_error: Option<String>,
+}
+
+/// Whether a members list is in force.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListState {
+    /// The list in force has time left.
+    Valid,
+    /// The list has run out: nobody federates until a new one arrives.
+    Expired,
+    /// No list was ever accepted.
+    Missing,
+}
+
+/// How it stands with other servers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Peers {
+    /// Servers that this one has something to send to now and again.
+    pub destinations: usize,
+    /// Of these, the ones that could not be reached at the last try.
+    pub failing: usize,
+}
+
+/// Puts a [`Status`] together.
+pub trait StatusSource: fmt::Debug + Send + Sync {
+    /// The state of the box now.
+    fn status(&self) -> futures_util::future::BoxFuture<'_, Result<Status, luxchat_store::Error>>;
+}
+
+pub(crate) async fn show(
+    State(services): State<Services>,
+) -> Result<Json<Status>, crate::error::Error> {
+    Ok(Json(services.status.status().await?))
+}
