@@ -61,7 +61,7 @@ pub enum Origin {
 ///
 /// # Errors
 ///
-/// [`Error::BadState`] where the event was not checked as thoroughly as its placement asks for.
+/// [`Error::Internal`] where the event was not checked as thoroughly as its placement asks for.
 pub fn append(
     tx: &mut WriteTx<'_>,
     room: &mut Room,
@@ -120,7 +120,7 @@ fn follow(
     };
     room.current = Some(head);
     if before != head {
-        return Err(Error::BadState(
+        return Err(Error::Internal(
             "the event was not sent on top of the current state".to_owned(),
         ));
     }
@@ -311,6 +311,6 @@ fn check_scope(event: &Authorised, placement: &Placement) -> Result<()> {
         }
     };
     fits.then_some(()).ok_or_else(|| {
-        Error::BadState("the event was not authorised for its place in the room".to_owned())
+        Error::Internal("the event was not authorised for its place in the room".to_owned())
     })
 }

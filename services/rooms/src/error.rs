@@ -27,13 +27,17 @@ pub enum Error {
     #[error("{0}")]
     BadJson(String),
 
-    /// The state that a request asks for contradicts itself or the room's.
+    /// The state that a request asks for is one that no room can have.
     #[error("{0}")]
     BadState(String),
 
     /// The alias points to a room already.
     #[error("{0} is in use")]
     AliasInUse(OwnedRoomAliasId),
+
+    /// An alias that a room claims does not lead to it.
+    #[error("{0}")]
+    BadAlias(String),
 
     /// No user of this server is in the room, and no other server is known that could help.
     #[error("this server is not in room {0}")]
@@ -46,6 +50,10 @@ pub enum Error {
     /// What another server sent cannot be used.
     #[error(transparent)]
     Pdu(#[from] crate::PduError),
+
+    /// This program contradicts itself.
+    #[error("internal: {0}")]
+    Internal(String),
 
     /// The store failed.
     #[error(transparent)]

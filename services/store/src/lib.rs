@@ -65,7 +65,7 @@ pub use self::{
     sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
     pdu::Pdu,
     rooms::{
-        AUTH_CHAIN_LIMIT, Coordinate, Event, EventStatus, Inserted, Member, NewEvent, Redaction, Room, StateChange,
+        AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, Event, EventStatus, Inserted, Member, NewEvent, Redaction, Room, StateChange,
         StateEntry, Tip, Visibility,
     },
     remote_devices::{RemoteDeviceList, RemoteDevices},

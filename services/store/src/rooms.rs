@@ -27,7 +27,7 @@ pub use self::{
     extremities::Tip,
     members::Member,
     redactions::Redaction,
-    state::{StateChange, StateEntry},
+    state::{CurrentEntry, StateChange, StateEntry},
 };
 
 /// A room this server has heard of.

@@ -32,6 +32,17 @@ pub struct StateEntry {
     pub event_id: OwnedEventId,
 }
 
+/// What stands at one type and state key of a room's current state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CurrentEntry {
+    /// The event.
+    pub event: EventNid,
+    /// The event's Matrix id.
+    pub event_id: OwnedEventId,
+    /// Whether a redaction took content away.
+    pub is_redacted: bool,
+}
+
 /// One change of a state: to another event, or (`None`) to no event at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateChange {
@@ -161,19 +172,23 @@ impl ReadTx<'_> {
         self.all(sql, [room], read_event)
     }
 
-    /// The id of the event at a type and state key of a room's current state.
+    /// The id of the event at a type and state key of a room's current state, and whether it was redacted.
     pub fn current_state_entry(
         &self,
         room: RoomNid,
         event_type: &StateEventType,
         state_key: &str,
-    ) -> Result<Option<(EventNid, OwnedEventId)>> {
-        let sql = "SELECT e.event_nid, e.event_id FROM state_keys k \
+    ) -> Result<Option<CurrentEntry>> {
+        let sql = "SELECT e.event_nid, e.event_id, e.redacted_by IS NOT NULL AS is_redacted FROM state_keys k \
                    JOIN current_state s ON s.room_nid = ?1 AND s.state_key_nid = k.state_key_nid \
                    JOIN events e ON e.event_nid = s.event_nid WHERE k.event_type = ?2 AND k.state_key = ?3";
         let params = params![room, event_type.to_string(), state_key];
         self.optional(sql, params, |row| {
-            Ok((row.get("event_nid")?, parsed(row, "event_id")?))
+            Ok(CurrentEntry {
+                event: row.get("event_nid")?,
+                event_id: parsed(row, "event_id")?,
+                is_redacted: row.get("is_redacted")?,
+            })
         })
     }
 

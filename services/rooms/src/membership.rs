@@ -1,0 +1,201 @@
+//! Leaving, inviting, kicking, banning, unbanning, forgetting.
+
+use luxchat_store::WriteTx;
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    events::room::member::MembershipState,
+};
+
+use crate::{
+    Error, Result, Rooms,
+    member_content::{bare_member_content, member_content, member_draft},
+    room_writer::RoomWriter,
+};
+
+/// What a user wants another one's membership to be.
+#[derive(Clone, Debug)]
+pub struct Moderate {
+    /// Who wants so.
+    pub sender: OwnedUserId,
+    /// In which room.
+    pub room_id: OwnedRoomId,
+    /// Whom it concerns.
+    pub target: OwnedUserId,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl Rooms {
+    /// Takes a user out of a room, declines an invite, or takes a knock back. Nothing happens where they have left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where they never were in the room.
+    pub async fn leave(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        reason: Option<String>,
+    ) -> Result<()> {
+        let rooms = self.clone();
+        let (leaver, room) = (user.to_owned(), room_id.to_owned());
+        let content = bare_member_content(&MembershipState::Leave, reason.as_deref());
+        let draft = member_draft(user, user, content.clone());
+        let local = self.store.write(move |tx| {
+            let known = membership(tx, &room, &leaver)?.ok_or(Error::NotFound("membership"))?;
+            if matches!(known, MembershipState::Leave | MembershipState::Ban) {
+                return Ok(());
+            }
+            RoomWriter::open(&rooms, tx, &room)?.send(&draft)?;
+            Ok(())
+        });
+        match local.await {
+            Err(Error::RoomNotResident(_)) => self.leave_remote(user, room_id, content).await,
+            done => done,
+        }
+    }
+
+    /// Invites a user.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] by the room's rules, or because they are in the room; what their server says where it is
+    /// another.
+    pub async fn invite(&self, invite: Moderate, is_direct: bool) -> Result<()> {
+        let mut content = bare_member_content(&MembershipState::Invite, invite.reason.as_deref());
+        if is_direct {
+            content.insert("is_direct".to_owned(), true.into());
+        }
+        self.invite_with(&invite.sender, &invite.target, &invite.room_id, content)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes another user out of a room, or their invite or knock back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] by the room's rules, or because they are not in the room.
+    pub async fn kick(&self, kick: Moderate) -> Result<()> {
+        self.moderate(kick, MembershipState::Leave, |membership| {
+            matches!(
+                membership,
+                MembershipState::Join | MembershipState::Invite | MembershipState::Knock
+            )
+            .then_some(())
+            .ok_or("the user is not in the room")
+        })
+        .await
+    }
+
+    /// Bans a user.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] by the room's rules.
+    pub async fn ban(&self, ban: Moderate) -> Result<()> {
+        self.moderate(ban, MembershipState::Ban, |_| Ok(())).await
+    }
+
+    /// Lifts a ban.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] by the room's rules, or because there is no ban.
+    pub async fn unban(&self, unban: Moderate) -> Result<()> {
+        self.moderate(unban, MembershipState::Leave, |membership| {
+            (*membership == MembershipState::Ban)
+                .then_some(())
+                .ok_or("the user is not banned")
+        })
+        .await
+    }
+
+    /// Lets a user forget a room that they left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidParam`] where they are in it, invited or knocking; [`Error::NotFound`] where they never were.
+    pub async fn forget(&self, user: &UserId, room_id: &RoomId) -> Result<()> {
+        let (user, room_id) = (user.to_owned(), room_id.to_owned());
+        self.store
+            .write(move |tx| {
+                let room = tx.room_by_id(&room_id)?.ok_or(Error::NotFound("room"))?;
+                let user = tx.user_nid(&user)?.ok_or(Error::NotFound("membership"))?;
+                if tx.member(room.nid, user)?.is_none() {
+                    return Err(Error::NotFound("membership"));
+                }
+                tx.forget_room(room.nid, user)?
+                    .then_some(())
+                    .ok_or_else(|| Error::InvalidParam("the user has not left the room".to_owned()))
+            })
+            .await
+    }
+
+    /// Invites a user with ready content, but for their profile.
+    pub(crate) async fn invite_with(
+        &self,
+        sender: &UserId,
+        target: &UserId,
+        room_id: &RoomId,
+        content: CanonicalJsonObject,
+    ) -> Result<OwnedEventId> {
+        if target.server_name() != self.server_name() {
+            return self.invite_remote(sender, target, room_id, content).await;
+        }
+        let rooms = self.clone();
+        let (sender, target, room_id) = (sender.to_owned(), target.to_owned(), room_id.to_owned());
+        self.store
+            .write(move |tx| {
+                let mut room = RoomWriter::open(&rooms, tx, &room_id)?;
+                room.invite(&sender, &target, content)
+            })
+            .await
+    }
+
+    async fn moderate(
+        &self,
+        request: Moderate,
+        membership: MembershipState,
+        applies_to: impl FnOnce(&MembershipState) -> Result<(), &'static str> + Send + 'static,
+    ) -> Result<()> {
+        let rooms = self.clone();
+        self.store
+            .write(move |tx| {
+                let mut room = RoomWriter::open(&rooms, tx, &request.room_id)?;
+                let present = room.membership(&request.target)?;
+                applies_to(&present).map_err(|why| Error::Forbidden(why.to_owned()))?;
+                let content = bare_member_content(&membership, request.reason.as_deref());
+                room.send(&member_draft(&request.sender, &request.target, content))?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl RoomWriter<'_, '_> {
+    /// Invites a user of this server.
+    pub(crate) fn invite(
+        &mut self,
+        sender: &UserId,
+        target: &UserId,
+        content: CanonicalJsonObject,
+    ) -> Result<OwnedEventId> {
+        let mut with_profile = member_content(self.tx, target, &MembershipState::Invite, None)?;
+        with_profile.extend(content);
+        let sent = self.send(&member_draft(sender, target, with_profile))?;
+        Ok(sent.event_id)
+    }
+}
+
+/// What this server knows a user to be to a room, be it in the room or not.
+fn membership(
+    tx: &WriteTx<'_>,
+    room_id: &RoomId,
+    user: &UserId,
+) -> Result<Option<MembershipState>> {
+    let (Some(room), Some(user)) = (tx.room_by_id(room_id)?, tx.user_nid(user)?) else {
+        return Ok(None);
+    };
+    Ok(tx.member(room.nid, user)?.map(|member| member.membership))
+}

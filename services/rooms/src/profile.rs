@@ -1,0 +1,83 @@
+//! Profiles in membership events.
+
+use ruma::{
+    OwnedRoomId, OwnedUserId, UserId,
+    events::{StateEventType, room::member::MembershipState},
+};
+use tracing::debug;
+
+use crate::{
+    Error, Result, Rooms,
+    draft::canonical,
+    member_content::{PROFILE_FIELDS, member_content, member_draft},
+    room_writer::RoomWriter,
+};
+
+impl Rooms {
+    /// Shows the present profile of a user of this server in every room that they are joined to. A room that does not
+    /// allow it keeps what it shows.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn update_profile(&self, user: &UserId) -> Result<()> {
+        let user = user.to_owned();
+        let member = user.clone();
+        let room_ids = self
+            .store
+            .read(move |tx| {
+                let Some(user) = tx.user_nid(&member)? else {
+                    return Ok(Vec::new());
+                };
+                let rooms = tx.rooms_of_user(user, &MembershipState::Join)?;
+                let ids = rooms.into_iter().map(|room| tx.room_id(room));
+                ids.collect::<Result<Vec<_>, luxchat_store::Error>>()
+            })
+            .await
+            .map_err(Error::Store)?;
+        for room_id in room_ids {
+            // One write a room, so that a user of many rooms does not keep everybody waiting.
+            match self.update_profile_in(user.clone(), room_id.clone()).await {
+                Err(error @ Error::Store(_)) => return Err(error),
+                Err(error) => debug!(%room_id, %error, "the room keeps the old profile"),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn update_profile_in(&self, user: OwnedUserId, room_id: OwnedRoomId) -> Result<()> {
+        let rooms = self.clone();
+        self.store
+            .write(move |tx| {
+                let mut room = RoomWriter::open(&rooms, tx, &room_id)?;
+                let event_type = StateEventType::RoomMember;
+                let current =
+                    rooms.current_event(room.tx, &room.room, &event_type, user.as_str())?;
+                let Some(current) = current else {
+                    return Ok(());
+                };
+                if current.membership() != Some(&MembershipState::Join) {
+                    return Ok(());
+                }
+                let old = canonical(current.content())?;
+                let mut content = old.clone();
+                // What was said about the join is not said about the profile.
+                content.remove("reason");
+                content.remove("join_authorised_via_users_server");
+                for field in PROFILE_FIELDS {
+                    content.remove(field);
+                }
+                let join = MembershipState::Join;
+                content.extend(member_content(room.tx, &user, &join, None)?);
+                let shown = |content: &ruma::CanonicalJsonObject| {
+                    PROFILE_FIELDS.map(|field| content.get(field).cloned())
+                };
+                if shown(&content) != shown(&old) {
+                    room.send(&member_draft(&user, &user, content))?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}

@@ -1,0 +1,265 @@
+//! Messages, state and redactions from this server's users.
+
+use luxchat_store::{ReadTx, UserNid, WriteTx};
+use ruma::{
+    CanonicalJsonObject, CanonicalJsonValue, OwnedDeviceId, OwnedEventId, OwnedRoomId,
+    OwnedTransactionId, OwnedUserId, UserId,
+    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    Error, Result, Rooms,
+    draft::{Draft, canonical},
+    room_writer::{RoomWriter, Sent},
+    rules_of,
+};
+
+/// A message or state event that a user of this server sends.
+#[derive(Clone, Debug)]
+pub struct SendEvent {
+    /// Who sends it.
+    pub sender: OwnedUserId,
+    /// Into which room.
+    pub room_id: OwnedRoomId,
+    /// Its type.
+    pub event_type: TimelineEventType,
+    /// Its state key, if it is a state event.
+    pub state_key: Option<String>,
+    /// Its content: a JSON object.
+    pub content: Box<RawValue>,
+    /// What makes a second request the same as the first.
+    pub transaction: Option<Transaction>,
+}
+
+/// A user's wish to take an event's content away.
+#[derive(Clone, Debug)]
+pub struct Redact {
+    /// Who wishes so.
+    pub sender: OwnedUserId,
+    /// In which room.
+    pub room_id: OwnedRoomId,
+    /// Which event.
+    pub event_id: OwnedEventId,
+    /// Why.
+    pub reason: Option<String>,
+    /// What makes a second request the same as the first.
+    pub transaction: Option<Transaction>,
+}
+
+/// A request that takes effect once, however often it is made.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers>
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The device that makes the request.
+    pub device_id: OwnedDeviceId,
+    /// The id that the client gave it.
+    pub txn_id: OwnedTransactionId,
+}
+
+impl Rooms {
+    /// Sends a message or state event, and answers with its id. A state event that changes nothing is not sent again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] by the room's rules, [`Error::BadJson`], [`Error::TooLarge`], [`Error::BadAlias`], and
+    /// [`Error::RoomNotResident`] where no user of this server is in the room.
+    pub async fn send(&self, event: SendEvent) -> Result<OwnedEventId> {
+        let content = canonical(&event.content)?;
+        if let Some(target) = invited(&event, &content)? {
+            return self
+                .invite_with(&event.sender, &target, &event.room_id, content)
+                .await;
+        }
+        if let Some(redact) = redaction_request(&event, &content) {
+            return self.redact(redact).await;
+        }
+        if event.event_type == TimelineEventType::RoomCanonicalAlias && event.state_key.is_some() {
+            self.check_aliases(&event.room_id, &content).await?;
+        }
+        let draft = Draft {
+            sender: event.sender,
+            event_type: event.event_type,
+            state_key: event.state_key,
+            content,
+            redacts: None,
+        };
+        let rooms = self.clone();
+        self.store
+            .write(move |tx| {
+                let once = Once::new(tx, &draft.sender, event.transaction, "send")?;
+                if let Some(event_id) = once.done(tx, &event.room_id)? {
+                    return Ok(event_id);
+                }
+                let mut room = RoomWriter::open(&rooms, tx, &event.room_id)?;
+                if let Some(event_id) = unchanged(&room, &draft)? {
+                    return Ok(event_id);
+                }
+                let sent = room.send(&draft)?;
+                once.note(tx, &event.room_id, &sent)?;
+                Ok(sent.event_id)
+            })
+            .await
+    }
+
+    /// Redacts an event, and answers with the redaction's id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for an unknown event; [`Error::Forbidden`] for one of somebody else, unless the room's power
+    /// levels allow it; and what [`send`](Self::send) may say.
+    pub async fn redact(&self, redact: Redact) -> Result<OwnedEventId> {
+        let rooms = self.clone();
+        self.store
+            .write(move |tx| {
+                let once = Once::new(tx, &redact.sender, redact.transaction.clone(), "redact")?;
+                if let Some(event_id) = once.done(tx, &redact.room_id)? {
+                    return Ok(event_id);
+                }
+                let mut room = RoomWriter::open(&rooms, tx, &redact.room_id)?;
+                check_redactable(&room, &redact)?;
+                let draft = redaction(&room, &redact)?;
+                let sent = room.send(&draft)?;
+                once.note(tx, &redact.room_id, &sent)?;
+                Ok(sent.event_id)
+            })
+            .await
+    }
+}
+
+/// Idempotency of one request, in the transaction of its effect.
+struct Once {
+    user: UserNid,
+    transaction: Option<Transaction>,
+    endpoint: &'static str,
+}
+
+impl Once {
+    fn new(
+        tx: &mut WriteTx<'_>,
+        sender: &UserId,
+        transaction: Option<Transaction>,
+        endpoint: &'static str,
+    ) -> Result<Self> {
+        Ok(Self {
+            user: tx.user_nid_or_insert(sender)?,
+            transaction,
+            endpoint,
+        })
+    }
+
+    /// The event that the request made when it came first.
+    fn done(&self, tx: &ReadTx<'_>, room_id: &ruma::RoomId) -> Result<Option<OwnedEventId>> {
+        let Some(Transaction { device_id, txn_id }) = &self.transaction else {
+            return Ok(None);
+        };
+        let scope = self.scope(room_id);
+        let found =
+            tx.client_transaction(self.user, device_id.as_str(), &scope, txn_id.as_str())?;
+        match found.flatten() {
+            Some(event) => Ok(Some(tx.event_id(event)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn note(&self, tx: &mut WriteTx<'_>, room_id: &ruma::RoomId, sent: &Sent) -> Result<()> {
+        let Some(Transaction { device_id, txn_id }) = &self.transaction else {
+            return Ok(());
+        };
+        let scope = self.scope(room_id);
+        let (device_id, txn_id) = (device_id.as_str(), txn_id.as_str());
+        tx.insert_client_transaction(self.user, device_id, &scope, txn_id, Some(sent.nid))?;
+        Ok(())
+    }
+
+    /// The path of the endpoint, as far as it tells requests with the same id apart.
+    fn scope(&self, room_id: &ruma::RoomId) -> String {
+        format!("{}/{room_id}", self.endpoint)
+    }
+}
+
+/// The user that a state event invites: an invite has to reach their server too.
+fn invited(event: &SendEvent, content: &CanonicalJsonObject) -> Result<Option<OwnedUserId>> {
+    let membership = content
+        .get("membership")
+        .and_then(CanonicalJsonValue::as_str);
+    match (&event.event_type, &event.state_key) {
+        (TimelineEventType::RoomMember, Some(target))
+            if membership == Some(MembershipState::Invite.as_str()) =>
+        {
+            let target = UserId::parse(target.as_str())
+                .map_err(|error| Error::InvalidParam(format!("state key: {error}")))?;
+            Ok(Some(target))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What a redaction that was sent as a plain event asks for.
+fn redaction_request(event: &SendEvent, content: &CanonicalJsonObject) -> Option<Redact> {
+    if event.event_type != TimelineEventType::RoomRedaction || event.state_key.is_some() {
+        return None;
+    }
+    let text = |field: &str| content.get(field).and_then(CanonicalJsonValue::as_str);
+    Some(Redact {
+        sender: event.sender.clone(),
+        room_id: event.room_id.clone(),
+        event_id: text("redacts")?.try_into().ok()?,
+        reason: text("reason").map(ToOwned::to_owned),
+        transaction: event.transaction.clone(),
+    })
+}
+
+/// The event that says what a state draft says already.
+fn unchanged(room: &RoomWriter<'_, '_>, draft: &Draft) -> Result<Option<OwnedEventId>> {
+    let Some(state_key) = &draft.state_key else {
+        return Ok(None);
+    };
+    let event_type = StateEventType::from(draft.event_type.to_string());
+    let current = room
+        .rooms
+        .current_event(room.tx, &room.room, &event_type, state_key)?;
+    let Some(current) = current.filter(|current| current.sender() == draft.sender) else {
+        return Ok(None);
+    };
+    let same = canonical(current.content())? == draft.content;
+    Ok(same.then(|| current.event_id().to_owned()))
+}
+
+fn check_redactable(room: &RoomWriter<'_, '_>, redact: &Redact) -> Result<()> {
+    let target = room.tx.pdu(room.room.nid, &redact.event_id)?;
+    let target = target.ok_or(Error::NotFound("event"))?;
+    if *target.event_type() == TimelineEventType::RoomCreate {
+        return Err(Error::Forbidden(
+            "the event that a room begins with cannot be redacted".to_owned(),
+        ));
+    }
+    // To other servers, all users of this one are the same in this matter: it is for this server to tell them apart.
+    if target.sender() != redact.sender && !room.power()?.may_redact(&redact.sender) {
+        return Err(Error::Forbidden(
+            "redacting somebody else's event takes more power".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn redaction(room: &RoomWriter<'_, '_>, redact: &Redact) -> Result<Draft> {
+    let mut content = CanonicalJsonObject::new();
+    if let Some(reason) = &redact.reason {
+        content.insert("reason".to_owned(), reason.clone().into());
+    }
+    let in_content = rules_of(&room.room.version)?
+        .redaction
+        .content_field_redacts;
+    if in_content {
+        content.insert("redacts".to_owned(), redact.event_id.to_string().into());
+    }
+    Ok(Draft {
+        sender: redact.sender.clone(),
+        event_type: TimelineEventType::RoomRedaction,
+        state_key: None,
+        content,
+        redacts: (!in_content).then(|| redact.event_id.clone()),
+    })
+}
