@@ -6,34 +6,56 @@
 //! meanwhile.
 
 mod accept;
+mod aliases;
 mod append;
 mod assess;
 mod auth_checks;
 mod authorise;
-mod error;
-mod room_writer;
+mod create;
 mod draft;
+mod error;
 mod fetch;
 mod gap_states;
+mod handshake;
+mod invite_remote;
+mod join;
+mod join_remote;
+mod knock_remote;
+mod leave_remote;
+mod member_content;
+mod membership;
 mod missing_events;
-mod outliers;
 mod ordering;
+mod outliers;
 mod power;
+mod presets;
+mod profile;
 mod receive;
 mod receive_checks;
 mod receive_error;
 mod receive_outside;
+mod remote_membership;
 mod resolve;
+mod restricted;
 mod room_locks;
+mod room_writer;
 mod rooms;
+mod send;
 mod server_acl;
+mod stripped_state;
 mod unread;
+mod upgrade;
 mod version;
 
 pub use self::{
     append::{CurrentState, Origin, Placement, append},
     authorise::Authorised,
     error::{Error, Result},
+    upgrade::Upgrade,
+    send::{Redact, SendEvent, Transaction},
+    membership::Moderate,
+    join::Join,
+    aliases::AliasTarget,
     receive::Received,
     receive_error::PduError,
     rooms::{Config, Rooms},
