@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use luxchat_store::{EventNid, EventStatus, Pdu, ReadTx, RoomNid, WriteTx};
-use ruma::{EventId, OwnedEventId, room_version_rules::RoomVersionRules};
+use ruma::{EventId, OwnedEventId, events::StateEventType, room_version_rules::RoomVersionRules};
 
 use crate::{
     Authorised, Origin, PduError, Placement, Rooms, append,
@@ -52,21 +52,22 @@ impl Rooms {
         inbound: &Inbound,
         events: &[Arc<Pdu>],
     ) -> Result<usize, PduError> {
-        let (room, rules, events) = (inbound.room.nid, inbound.rules.clone(), events.to_vec());
+        let gaps = Arc::default();
+        let jobs: Vec<Job> = events
+            .iter()
+            .map(|pdu| Job::new(inbound, pdu, &gaps))
+            .collect();
         self.store
             .write(move |tx| {
-                let gaps = HashMap::new();
-                for (done, pdu) in events.iter().enumerate() {
-                    let known_room = tx.room(room)?;
-                    let assessor = Assessor::new(tx, &known_room, &rules, &gaps);
-                    let Ok(assessment) = assessor.assess(pdu, Effort::Quick) else {
+                for (done, job) in jobs.iter().enumerate() {
+                    let Ok(assessment) = job.assess(tx, Effort::Quick) else {
                         return Ok(done);
                     };
-                    if !matches!(place(tx, room, assessment)?, Some(Step::Done)) {
+                    if !matches!(job.place(tx, assessment)?, Some(Step::Done)) {
                         return Ok(done);
                     }
                 }
-                Ok(events.len())
+                Ok(jobs.len())
             })
             .await
     }
@@ -78,16 +79,8 @@ impl Rooms {
         pdu: &Arc<Pdu>,
         gaps: HashMap<OwnedEventId, State>,
     ) -> Result<Step, PduError> {
-        let gaps = Arc::new(gaps);
-        let (room, rules) = (inbound.room.nid, inbound.rules.clone());
-        let quick = {
-            let (pdu, gaps) = (Arc::clone(pdu), Arc::clone(&gaps));
-            let rules = rules.clone();
-            self.store
-                .write(move |tx| assess_and_place(tx, room, &rules, &pdu, &gaps, Effort::Quick))
-                .await?
-        };
-        if let Some(step) = quick {
+        let job = Job::new(inbound, pdu, &Arc::new(gaps));
+        if let Some(step) = self.run(&job, Effort::Quick).await? {
             return Ok(step);
         }
         let own = match pdu.state_key() {
@@ -97,28 +90,31 @@ impl Rooms {
         let effort = Effort::Full { own };
         for _ in 0..ATTEMPTS {
             let assessment = {
-                let (pdu, gaps, rules) = (Arc::clone(pdu), Arc::clone(&gaps), rules.clone());
+                let job = job.clone();
+                self.store.read(move |tx| job.assess(tx, effort)).await?
+            };
+            let placed = {
+                let job = job.clone();
                 self.store
-                    .read(move |tx| {
-                        let room = tx.room(room)?;
-                        Assessor::new(tx, &room, &rules, &gaps).assess(&pdu, effort)
-                    })
+                    .write(move |tx| job.place(tx, assessment))
                     .await?
             };
-            let placed = self
-                .store
-                .write(move |tx| place(tx, room, assessment))
-                .await?;
             if let Some(step) = placed {
                 return Ok(step);
             }
         }
-        let pdu = Arc::clone(pdu);
-        let step = self
-            .store
-            .write(move |tx| assess_and_place(tx, room, &rules, &pdu, &gaps, effort))
-            .await?;
-        step.ok_or(PduError::Busy)
+        self.run(&job, effort).await?.ok_or(PduError::Busy)
+    }
+
+    /// Assesses and places an event in one write.
+    async fn run(&self, job: &Job, effort: Effort) -> Result<Option<Step>, PduError> {
+        let job = job.clone();
+        self.store
+            .write(move |tx| {
+                let assessment = job.assess(tx, effort)?;
+                job.place(tx, assessment)
+            })
+            .await
     }
 
     /// Stores an event without a place, so that it has an integer id.
@@ -157,7 +153,7 @@ pub(crate) fn authorise_outlier(
     Ok(event)
 }
 
-/// Checks an event against its auth events and a state, all of it in the store.
+/// Checks an event against its auth events and the state before it, all of it in the store.
 pub(crate) fn authorise_against(
     tx: &ReadTx<'_>,
     room: RoomNid,
@@ -165,9 +161,34 @@ pub(crate) fn authorise_against(
     pdu: Arc<Pdu>,
     state: &State,
 ) -> Result<Authorised, PduError> {
-    let event = authorise_outlier(tx, room, rules, pdu)?;
     let fetched = Fetched::default();
-    let event = event.and_state_before(&rules.authorization, |event_type, state_key| {
+    let event = authorise_outlier(tx, room, rules, pdu)?
+        .and_state_before(&rules.authorization, lookup(tx, state, &fetched));
+    fetched.check()?;
+    Ok(event)
+}
+
+/// The same where that state is also the room's current state.
+pub(crate) fn authorise_as_current(
+    tx: &ReadTx<'_>,
+    room: RoomNid,
+    rules: &RoomVersionRules,
+    pdu: Arc<Pdu>,
+    state: &State,
+) -> Result<Authorised, PduError> {
+    let fetched = Fetched::default();
+    let event = authorise_against(tx, room, rules, pdu, state)?
+        .and_current_state(&rules.authorization, lookup(tx, state, &fetched));
+    fetched.check()?;
+    Ok(event)
+}
+
+fn lookup(
+    tx: &ReadTx<'_>,
+    state: &State,
+    fetched: &Fetched,
+) -> impl Fn(&StateEventType, &str) -> Option<Arc<Pdu>> {
+    |event_type, state_key| {
         fetched.keep(|| {
             let key = tx.state_key_nid(event_type, state_key)?;
             match key.and_then(|key| state.get(&key)) {
@@ -175,64 +196,76 @@ pub(crate) fn authorise_against(
                 None => Ok(None),
             }
         })
-    });
-    fetched.check()?;
-    Ok(event)
-}
-
-fn assess_and_place(
-    tx: &mut WriteTx<'_>,
-    room: RoomNid,
-    rules: &RoomVersionRules,
-    pdu: &Arc<Pdu>,
-    gaps: &HashMap<OwnedEventId, State>,
-    effort: Effort,
-) -> Result<Option<Step>, PduError> {
-    let known_room = tx.room(room)?;
-    let assessment = Assessor::new(tx, &known_room, rules, gaps).assess(pdu, effort)?;
-    place(tx, room, assessment)
-}
-
-/// Makes an assessment so. `None` where it needs more work, or the room has moved on.
-fn place(
-    tx: &mut WriteTx<'_>,
-    room: RoomNid,
-    assessment: Assessment,
-) -> Result<Option<Step>, PduError> {
-    let place = match assessment {
-        Assessment::Known => return Ok(Some(Step::Done)),
-        Assessment::MissingAuthEvents(missing) => {
-            return Ok(Some(Step::MissingAuthEvents(missing)));
-        }
-        Assessment::MissingPrevEvents(missing) => {
-            return Ok(Some(Step::MissingPrevEvents(missing)));
-        }
-        Assessment::NeedsResolution => return Ok(None),
-        Assessment::Ready(place) => *place,
-    };
-    let Place {
-        head,
-        before,
-        event,
-        current,
-    } = place;
-    let mut room = tx.room(room)?;
-    if Head::of(tx, &room)? != head {
-        return Ok(None);
     }
-    let before = match before {
-        Before::At(at) => at,
-        Before::Changed { from, changes } => {
-            let at = tx.fork_coordinate(&room, from)?;
-            let position = tx.next_position();
-            tx.record_changes(at, &changes, position)?;
-            at
+}
+
+/// An event on its way to its place.
+#[derive(Clone)]
+struct Job {
+    room: RoomNid,
+    rules: RoomVersionRules,
+    made_by: Origin,
+    pdu: Arc<Pdu>,
+    gaps: Arc<HashMap<OwnedEventId, State>>,
+}
+
+impl Job {
+    fn new(inbound: &Inbound, pdu: &Arc<Pdu>, gaps: &Arc<HashMap<OwnedEventId, State>>) -> Self {
+        Self {
+            room: inbound.room.nid,
+            rules: inbound.rules.clone(),
+            made_by: inbound.made_by,
+            pdu: Arc::clone(pdu),
+            gaps: Arc::clone(gaps),
         }
-    };
-    let placement = match event.status() {
-        EventStatus::Accepted => Placement::Live { before, current },
-        EventStatus::SoftFailed | EventStatus::Rejected => Placement::Unseen { before },
-    };
-    append(tx, &mut room, &event, placement, Origin::Remote)?;
-    Ok(Some(Step::Done))
+    }
+
+    fn assess(&self, tx: &ReadTx<'_>, effort: Effort) -> Result<Assessment, PduError> {
+        let room = tx.room(self.room)?;
+        Assessor::new(tx, &room, &self.rules, &self.gaps).assess(&self.pdu, effort)
+    }
+
+    /// Makes an assessment so. `None` where it needs more work, or the room has moved on.
+    fn place(
+        &self,
+        tx: &mut WriteTx<'_>,
+        assessment: Assessment,
+    ) -> Result<Option<Step>, PduError> {
+        let place = match assessment {
+            Assessment::Known => return Ok(Some(Step::Done)),
+            Assessment::MissingAuthEvents(missing) => {
+                return Ok(Some(Step::MissingAuthEvents(missing)));
+            }
+            Assessment::MissingPrevEvents(missing) => {
+                return Ok(Some(Step::MissingPrevEvents(missing)));
+            }
+            Assessment::NeedsResolution => return Ok(None),
+            Assessment::Ready(place) => *place,
+        };
+        let Place {
+            head,
+            before,
+            event,
+            current,
+        } = place;
+        let mut room = tx.room(self.room)?;
+        if Head::of(tx, &room)? != head {
+            return Ok(None);
+        }
+        let before = match before {
+            Before::At(at) => at,
+            Before::Changed { from, changes } => {
+                let at = tx.fork_coordinate(&room, from)?;
+                let position = tx.next_position();
+                tx.record_changes(at, &changes, position)?;
+                at
+            }
+        };
+        let placement = match event.status() {
+            EventStatus::Accepted => Placement::Live { before, current },
+            EventStatus::SoftFailed | EventStatus::Rejected => Placement::Unseen { before },
+        };
+        append(tx, &mut room, &event, placement, self.made_by)?;
+        Ok(Some(Step::Done))
+    }
 }

@@ -108,7 +108,11 @@ impl Rooms {
 }
 
 /// The state that consists of these events, as far as they are here and not rejected.
-fn state_of(tx: &ReadTx<'_>, room: RoomNid, events: &[OwnedEventId]) -> Result<State, PduError> {
+pub(crate) fn state_of(
+    tx: &ReadTx<'_>,
+    room: RoomNid,
+    events: &[OwnedEventId],
+) -> Result<State, PduError> {
     let mut state = State::with_capacity(events.len());
     for event_id in events {
         let Some(event) = tx.event(room, event_id)? else {

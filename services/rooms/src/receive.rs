@@ -16,7 +16,7 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use crate::{
-    PduError, Rooms,
+    Origin, PduError, Rooms,
     accept::Step,
     receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
     version::rules_of,
@@ -30,6 +30,8 @@ pub type Received = BTreeMap<OwnedEventId, Result<(), PduError>>;
 pub(crate) struct Inbound {
     /// Who sent it, and whom to ask for what is missing.
     pub(crate) origin: OwnedServerName,
+    /// Who made it.
+    pub(crate) made_by: Origin,
     pub(crate) room: Room,
     pub(crate) rules: RoomVersionRules,
 }
@@ -82,6 +84,8 @@ impl Rooms {
                 Err(error) => tracing::debug!(%origin, %room_id, %error, "a PDU is dropped"),
             }
         }
+        // A join under way holds the lock: what follows it waits here.
+        let _turn = self.room_locks.lock(&room_id).await;
         if let Err(error) = self.admit(&inbound).await {
             for pdu in parsed {
                 let result = match error {
@@ -115,6 +119,7 @@ impl Rooms {
         let rules = rules_of(&room.version).map_err(|error| PduError::Format(error.to_string()))?;
         Ok(Some(Inbound {
             origin: origin.to_owned(),
+            made_by: Origin::Remote,
             room,
             rules,
         }))
@@ -157,10 +162,9 @@ impl Rooms {
                 }
             }
         }
-        let _turn = self.room_locks.lock(&inbound.room.room_id).await;
         let mut left = events.as_slice();
         while let [next, rest @ ..] = left {
-            let done = self.accept_run(inbound, left).await?;
+            let done = self.accept_run(inbound, left).await.unwrap_or(0);
             if done > 0 {
                 let (done, rest) = left.split_at(done);
                 received.extend(done.iter().map(|pdu| (pdu.event_id().to_owned(), Ok(()))));

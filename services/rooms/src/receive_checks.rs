@@ -152,6 +152,19 @@ pub(crate) async fn verify_answer(
     Ok(verified.into_iter().filter_map(passes).collect())
 }
 
+/// The ids of PDUs that another server answered with, without those that are no PDUs.
+pub(crate) async fn ids_of_answer(
+    pdus: Vec<Box<RawValue>>,
+    rules: &RoomVersionRules,
+) -> Result<Vec<OwnedEventId>, PduError> {
+    let rules = rules.clone();
+    blocking(move || {
+        let parsed = parse_distinct(&pdus, &rules);
+        parsed.into_iter().map(|pdu| pdu.event_id).collect()
+    })
+    .await
+}
+
 fn parse_distinct(pdus: &[Box<RawValue>], rules: &RoomVersionRules) -> Vec<ParsedPdu> {
     let mut seen = HashSet::new();
     pdus.iter()
@@ -202,7 +215,7 @@ fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PduError> {
     tokio::task::spawn_blocking(work)

@@ -1,0 +1,225 @@
+//! Joining a room through a server that is in it.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
+
+use std::sync::Arc;
+
+use luxchat_store::{EventStatus, Pdu, Room, RoomNid, WriteTx};
+use ruma::{
+    CanonicalJsonObject, OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId,
+    api::federation::membership::{create_join_event, prepare_join_event},
+    events::{TimelineEventType, room::member::MembershipState},
+};
+use serde::Deserialize;
+
+use crate::{
+    Authorised, CurrentState, Error, Origin, PduError, Placement, Result, Rooms, VERSIONS,
+    accept::authorise_as_current,
+    append,
+    assess::difference,
+    gap_states::state_of,
+    handshake::{Completed, Wish},
+    receive::Inbound,
+    receive_checks::{
+        VerifiedPdu, blocking, check_format, ids_of_answer, parse_object, verify_answer,
+    },
+    resolve::State,
+};
+
+impl Rooms {
+    /// Joins a user through one of `servers`.
+    pub(crate) async fn join_remote(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        servers: &[OwnedServerName],
+        content: CanonicalJsonObject,
+    ) -> Result<()> {
+        let wish = Wish {
+            user,
+            room_id,
+            membership: MembershipState::Join,
+            content,
+        };
+        self.ask_in_turn(room_id, servers, async |server: &OwnedServerName| {
+            self.join_via(server, &wish).await
+        })
+        .await
+    }
+
+    async fn join_via(&self, server: &ServerName, wish: &Wish<'_>) -> Result<()> {
+        let mut request =
+            prepare_join_event::v1::Request::new(wish.room_id.to_owned(), wish.user.to_owned());
+        request.ver = VERSIONS.to_vec();
+        let template = self.federation.request(server, request).await?;
+        let join = self.complete(wish, template.room_version, &template.event)?;
+        let room = self.note_room(wish.room_id, &join.version).await?;
+
+        // Events that follow the join may arrive before the answer to it: they wait until the room is here.
+        let _turn = self.room_locks.lock(wish.room_id).await;
+        let request = create_join_event::v2::Request::new(
+            wish.room_id.to_owned(),
+            join.event_id(),
+            join.raw()?,
+        );
+        let answer = self.federation.request(server, request).await?.room_state;
+        if answer.members_omitted {
+            let why = "members are left out though nobody asked for it".to_owned();
+            return Err(PduError::Format(why).into());
+        }
+        let pdu = match answer.event {
+            Some(event) => countersigned(&join, &event)?,
+            None => Arc::clone(&join.pdu),
+        };
+        let inbound = Inbound {
+            origin: server.to_owned(),
+            made_by: Origin::OwnElsewhere,
+            room,
+            rules: join.rules.clone(),
+        };
+        let room = inbound.room.nid;
+        if self.store.read(move |tx| tx.is_resident(room)).await? {
+            return self.join_resident(&inbound, &pdu).await;
+        }
+        let state = ids_of_answer(answer.state.clone(), &join.rules).await?;
+        let mut events = answer.auth_chain;
+        events.extend(answer.state);
+        let events = verify_answer(&self.federation, events, &join.rules).await?;
+        let (room_id, version) = (wish.room_id.to_owned(), join.version.clone());
+        let events = blocking(move || check_create(events, &room_id, &version)).await??;
+        self.store_outliers(room, &join.rules, events).await?;
+        self.enter(&inbound, pdu, state).await
+    }
+
+    /// A join that this server could not authorise by itself, to a room that it is in.
+    async fn join_resident(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<()> {
+        self.receive_ancestor(inbound, pdu).await?;
+        match self.status_of(inbound, pdu).await? {
+            EventStatus::Accepted => Ok(()),
+            EventStatus::SoftFailed | EventStatus::Rejected => Err(Error::Forbidden(
+                "the room's state does not allow the join".to_owned(),
+            )),
+        }
+    }
+
+    /// What became of an event that was taken in.
+    pub(crate) async fn status_of(&self, inbound: &Inbound, pdu: &Pdu) -> Result<EventStatus> {
+        let (room, event_id) = (inbound.room.nid, pdu.event_id().to_owned());
+        self.store
+            .read(move |tx| {
+                let event = tx.event(room, &event_id)?;
+                Ok(event.map_or(EventStatus::Rejected, |event| event.status))
+            })
+            .await
+    }
+
+    /// Notes a room that this server may get to know.
+    pub(crate) async fn note_room(
+        &self,
+        room_id: &RoomId,
+        version: &RoomVersionId,
+    ) -> Result<Room> {
+        let (room_id, version) = (room_id.to_owned(), version.clone());
+        self.store
+            .write(move |tx| {
+                let room = tx.room_or_insert(&room_id, &version)?;
+                if room.version == version {
+                    Ok(room)
+                } else {
+                    let why = format!("the room has version {}", room.version);
+                    Err(PduError::Format(why).into())
+                }
+            })
+            .await
+    }
+
+    /// Makes a state, whose events are here as outliers, the room's current state, and the join the event after it.
+    async fn enter(
+        &self,
+        inbound: &Inbound,
+        pdu: Arc<Pdu>,
+        state_ids: Vec<OwnedEventId>,
+    ) -> Result<()> {
+        let (room, rules) = (inbound.room.nid, inbound.rules.clone());
+        let (event, state) = self
+            .store
+            .read(move |tx| {
+                let state = state_of(tx, room, &state_ids)?;
+                let event = authorise_as_current(tx, room, &rules, pdu, &state)?;
+                Ok::<_, PduError>((event, state))
+            })
+            .await?;
+        if event.status() != EventStatus::Accepted {
+            let reason = event.reason().unwrap_or("no reason given");
+            return Err(Error::Forbidden(format!(
+                "the room's state does not allow the join: {reason}"
+            )));
+        }
+        self.store
+            .write(move |tx| begin(tx, room, event, &state))
+            .await
+    }
+}
+
+fn begin(tx: &mut WriteTx<'_>, room: RoomNid, event: Authorised, state: &State) -> Result<()> {
+    let mut room = tx.room(room)?;
+    let old = match room.current {
+        Some(current) => tx.state_at(current)?,
+        None => State::new(),
+    };
+    let seq = tx.next_position();
+    let before = tx.change_current_state(&mut room, &difference(&old, state), seq)?;
+    tx.clear_tips(room.nid)?;
+    let placement = Placement::Live {
+        before,
+        current: CurrentState::Follows,
+    };
+    append(tx, &mut room, &event, placement, Origin::OwnElsewhere)?;
+    Ok(())
+}
+
+/// This server's event with the signatures that the other server added.
+fn countersigned(join: &Completed, event: &serde_json::value::RawValue) -> Result<Arc<Pdu>> {
+    let parsed = check_format(parse_object(event)?, &join.rules)?;
+    if parsed.event_id != join.event_id() {
+        let why = "the answer to a join has another event".to_owned();
+        return Err(PduError::Format(why).into());
+    }
+    let verified = VerifiedPdu {
+        event_id: parsed.event_id,
+        object: parsed.object,
+    };
+    Ok(verified.into_pdu()?)
+}
+
+/// Checks that the room begins as its id and its version say.
+fn check_create(
+    events: Vec<VerifiedPdu>,
+    room_id: &RoomId,
+    version: &RoomVersionId,
+) -> Result<Vec<VerifiedPdu>, PduError> {
+    #[derive(Deserialize)]
+    struct Content {
+        room_version: Option<RoomVersionId>,
+    }
+    let mut creates = 0;
+    for event in &events {
+        let pdu = event.clone().into_pdu()?;
+        if pdu.room_id() != room_id {
+            let why = format!("event {} is of another room", pdu.event_id());
+            return Err(PduError::Format(why));
+        }
+        if pdu.is_state(&TimelineEventType::RoomCreate, "") {
+            creates += 1;
+            let content: Content = pdu.content_as()?;
+            if content.room_version.as_ref().unwrap_or(&RoomVersionId::V1) != version {
+                return Err(PduError::Format("the room has another version".to_owned()));
+            }
+        }
+    }
+    if creates == 1 {
+        Ok(events)
+    } else {
+        Err(PduError::Format(format!("{creates} create events")))
+    }
+}
