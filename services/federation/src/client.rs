@@ -17,7 +17,7 @@ use ruma::{
     },
 };
 
-use crate::{Config, Denial, Error, Identity, Membership, MemoryNetwork, Result};
+use crate::{Config, Denial, Error, Identity, Membership, MemoryNetwork, Result, network::Network};
 
 /// How an endpoint authenticates, where servers speak to servers.
 pub trait FederationAuth: AuthScheme {
@@ -65,6 +65,8 @@ struct Shared {
 /// How requests travel.
 #[derive(Debug)]
 pub(crate) enum Transport {
+    /// By mutual TLS.
+    Network(Network),
     /// Between servers of this process.
     Memory(MemoryNetwork),
     /// Not at all: every other server is unreachable.
@@ -144,6 +146,11 @@ impl Client {
         };
         let answer = async {
             match &shared.transport {
+                Transport::Network(network) => {
+                    network
+                        .send(destination, request, shared.max_response)
+                        .await
+                }
                 Transport::Memory(network) => {
                     let origin = shared.identity.server_name();
                     network

@@ -7,8 +7,8 @@ use rustls_pki_types::CertificateDer;
 pub struct Config {
     /// Whether only members may federate.
     pub client_certificates: ClientCertificates,
-    /// Whether addresses of servers may be looked for outside of the members list.
-    pub discovery: Discovery,
+    /// Whether servers without an address on the members list may be looked for: well-known, SRV, DNS.
+    pub discovery: bool,
     /// Certificate authorities, beside the nation's, that servers outside of the members list may chain to. Used only
     /// where [`ClientCertificates::Optional`] admits such servers.
     pub extra_authorities: Vec<CertificateDer<'static>>,
@@ -28,7 +28,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             client_certificates: ClientCertificates::Required,
-            discovery: Discovery::default(),
+            discovery: false,
             extra_authorities: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
@@ -48,15 +48,4 @@ pub enum ClientCertificates {
     /// Anyone federates: for interoperation with plain Matrix servers and conformance suites. A certificate that is
     /// presented must still hold.
     Optional,
-}
-
-/// Where addresses may be looked for when the members list has none. Nothing is asked of the network by default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Discovery {
-    /// `https://<server name>/.well-known/matrix/server`.
-    pub well_known: bool,
-    /// `_matrix-fed._tcp` and `_matrix._tcp` records.
-    pub srv: bool,
-    /// Address records of the server name.
-    pub dns: bool,
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use luxchat_store::{Clock, Store};
 use ruma::{
@@ -12,11 +12,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    Config, Denial, FederationAuth, FederationPath, Identity, Keys, Membership, MemoryNetwork,
-    Result,
+    Config, Denial, Error, FederationAuth, FederationPath, Identity, Keys, Membership,
+    MemoryNetwork, MutualTls, Result, TlsIdentity,
     client::{Client, Transport},
+    network::Network,
     sender::Sender,
+    tls::{Connections, Tls},
 };
+
+/// How often connections are looked at for expired certificates.
+const EXPIRY_CHECK: Duration = Duration::from_secs(30);
 
 /// This server among the others: whom it may talk to, how it proves who it is, and what it has to send. Clones share it.
 #[derive(Clone, Debug)]
@@ -26,12 +31,46 @@ pub struct Federation {
 
 #[derive(Debug)]
 struct Shared {
+    store: Store,
     client: Client,
     keys: Keys,
     sender: Sender,
+    connections: Connections,
+    tls: Option<Tls>,
 }
 
 impl Federation {
+    /// A server that reaches others by mutual TLS.
+    ///
+    /// # Errors
+    ///
+    /// When the identity has no certificate, or its key does not fit it.
+    pub fn new(
+        store: Store,
+        identity: Identity,
+        membership: Membership,
+        config: &Config,
+    ) -> Result<Self> {
+        let Some(own) = identity.tls() else {
+            return Err(Error::Config("there is no TLS certificate".to_owned()));
+        };
+        if membership.is_open() {
+            warn!(
+                "client certificates are optional: servers outside of the members list may federate"
+            );
+        }
+        let clock = Arc::clone(store.clock());
+        let extra = config.extra_authorities.clone();
+        let tls = Tls::new(own, membership.clone(), extra, clock)?;
+        let connections = Connections::default();
+        let network = Network::new(tls.clone(), connections.clone(), membership.clone(), config)?;
+        let transport = Transport::Network(network);
+        let tls = Some((tls, connections));
+        Ok(Self::assemble(
+            store, identity, membership, transport, tls, config,
+        ))
+    }
+
     /// A server for which every other one is unreachable.
     ///
     /// # Errors
@@ -60,28 +99,36 @@ impl Federation {
         transport: Transport,
     ) -> Result<Self> {
         let identity = Identity::new(store.server_name().to_owned(), signing_key)?;
-        Ok(Self::with_transport(
+        Ok(Self::assemble(
             store,
             identity,
             Membership::open(None),
             transport,
+            None,
             &Config::default(),
         ))
     }
 
-    fn with_transport(
+    fn assemble(
         store: Store,
         identity: Identity,
         membership: Membership,
         transport: Transport,
+        tls: Option<(Tls, Connections)>,
         config: &Config,
     ) -> Self {
         let clock = Arc::clone(store.clock());
         let client = Client::new(Arc::new(identity), membership, clock, transport, config);
         let keys = Keys::new(store.clone(), client.clone());
-        let sender = Sender::new(store, client.clone(), config.parallel_destinations);
+        let sender = Sender::new(store.clone(), client.clone(), config.parallel_destinations);
+        let (tls, connections) = tls.map_or_else(Default::default, |(tls, connections)| {
+            (Some(tls), connections)
+        });
         Self {
             shared: Arc::new(Shared {
+                store,
+                connections,
+                tls,
                 client,
                 keys,
                 sender,
@@ -133,10 +180,55 @@ impl Federation {
         self.shared.client.request(destination, request).await
     }
 
-    /// Starts the sender, which runs until `stop`. What it had not sent by then it sends after the next start.
+    /// What the listener does with connections of other servers, for [`luxchat_http::listen`]. `None` without a
+    /// certificate.
+    pub fn mutual_tls(&self) -> Option<MutualTls> {
+        let tls = self.shared.tls.as_ref()?;
+        Some(MutualTls::new(
+            tls,
+            self.shared.connections.clone(),
+            self.membership().clone(),
+            Arc::clone(self.shared.store.clock()),
+        ))
+    }
+
+    /// Shows another certificate from the next connection on.
+    ///
+    /// # Errors
+    ///
+    /// When the key does not fit the certificate, or this server has none at all.
+    pub fn renew_certificate(&self, identity: &TlsIdentity) -> Result<()> {
+        let tls = self.shared.tls.as_ref();
+        tls.ok_or_else(|| Error::Config("this server does not use TLS".to_owned()))?
+            .renew(identity)
+    }
+
+    /// Starts what runs in the background until `stop`: the sender, which goes on after the next start where it was
+    /// stopped, and the closing of connections of those who may not federate any more.
     pub fn start(&self, stop: CancellationToken) -> JoinHandle<()> {
-        let sender = self.shared.sender.clone();
-        tokio::spawn(async move { sender.run(stop).await })
+        let federation = self.clone();
+        tokio::spawn(async move {
+            let shared = &federation.shared;
+            tokio::join!(
+                shared.sender.run(stop.clone()),
+                federation.close_denied(stop)
+            );
+        })
+    }
+
+    /// Closes connections when the members list changes, and when time makes it or a certificate expire.
+    async fn close_denied(&self, stop: CancellationToken) {
+        let mut changes = self.membership().watch();
+        let mut ticks = tokio::time::interval(EXPIRY_CHECK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Ok(()) = changes.changed() => {}
+                _ = ticks.tick() => {}
+            }
+            let connections = &self.shared.connections;
+            connections.close_denied(self.membership(), self.clock());
+        }
     }
 
     /// Sends something that is worth nothing later (typing). It is dropped for a destination that is down.

@@ -8,14 +8,16 @@ mod identity;
 mod keys;
 mod membership;
 mod memory;
+mod network;
 mod peer;
 mod sender;
+mod tls;
 mod turns;
 mod x_matrix;
 
 pub use self::{
     client::{FederationAuth, FederationPath},
-    config::{ClientCertificates, Config, Discovery},
+    config::{ClientCertificates, Config},
     error::{Error, Result},
     federation::Federation,
     identity::{Identity, TlsIdentity},
@@ -23,6 +25,7 @@ pub use self::{
     membership::{Denial, ListedKey, Membership},
     memory::MemoryNetwork,
     peer::PeerIdentity,
+    tls::MutualTls,
     turns::Turns,
     x_matrix::Unauthenticated,
 };

@@ -1,0 +1,108 @@
+//! The listener's side of mutual TLS.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{Extension, Router};
+use luxchat_bundle::Leaf;
+use luxchat_http::{Accepted, Handshake};
+use luxchat_store::Clock;
+use metrics::counter;
+use ruma::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use super::{Connections, PeerStream, Tls};
+use crate::{Membership, PeerIdentity};
+
+/// Mutual TLS for [`luxchat_http::listen`]: requests bear the [`PeerIdentity`] of their connection, and the connections
+/// of a peer that may not federate any more are cut.
+#[derive(Clone)]
+pub struct MutualTls {
+    acceptor: TlsAcceptor,
+    connections: Connections,
+    membership: Membership,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for MutualTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MutualTls").finish_non_exhaustive()
+    }
+}
+
+impl MutualTls {
+    pub(crate) fn new(
+        tls: &Tls,
+        connections: Connections,
+        membership: Membership,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            acceptor: TlsAcceptor::from(Arc::clone(&tls.server)),
+            connections,
+            membership,
+            clock,
+        }
+    }
+
+    fn identify(
+        &self,
+        stream: TlsStream<TcpStream>,
+        remote: SocketAddr,
+    ) -> io::Result<(PeerIdentity, PeerStream<TlsStream<TcpStream>>)> {
+        let chain = stream.get_ref().1.peer_certificates();
+        let Some(leaf) = chain.and_then(<[_]>::first) else {
+            let peer = PeerIdentity::anonymous().at(remote);
+            return Ok((peer, Connections::unregistered(stream)));
+        };
+        let leaf = Leaf::parse(leaf).map_err(io::Error::other)?;
+        let server = ServerName::parse(leaf.server_name.as_str()).map_err(io::Error::other)?;
+        let registered = self.connections.register(leaf.clone(), stream);
+        // The list may have changed between the handshake and the registration.
+        self.membership
+            .admit_certificate(&leaf, self.clock.now_ms())
+            .map_err(io::Error::other)?;
+        Ok((PeerIdentity::certified(server).at(remote), registered))
+    }
+}
+
+impl Handshake for MutualTls {
+    type Stream = PeerStream<TlsStream<TcpStream>>;
+
+    async fn handshake(
+        &self,
+        connection: TcpStream,
+        remote: SocketAddr,
+        router: Router,
+    ) -> io::Result<Accepted<Self::Stream>> {
+        let span = info_span!("handshake", %remote);
+        async {
+            let accepted = self.acceptor.accept(connection).await;
+            let accepted = accepted.inspect_err(log_refusal)?;
+            let (peer, stream) = self.identify(accepted, remote)?;
+            debug!(server = ?peer.server_name(), "a peer is connected");
+            counter!("luxchat_federation_handshakes_total", "outcome" => "accepted").increment(1);
+            Ok(Accepted {
+                cut: stream.cut(),
+                stream,
+                router: router.layer(Extension(peer)),
+            })
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// Refused certificates are logged where they are refused. Here comes what did not get that far.
+fn log_refusal(error: &io::Error) {
+    counter!("luxchat_federation_handshakes_total", "outcome" => "refused").increment(1);
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => {}
+        Some(error) => warn!(reason = %error, "a connection is refused"),
+        None => info!(reason = %error, "a connection broke off"),
+    }
+}
