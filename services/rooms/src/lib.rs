@@ -34,7 +34,6 @@ mod receive;
 mod receive_checks;
 mod receive_error;
 mod receive_outside;
-mod remote_membership;
 mod resolve;
 mod restricted;
 mod room_locks;
@@ -48,16 +47,16 @@ mod upgrade;
 mod version;
 
 pub use self::{
+    aliases::AliasTarget,
     append::{CurrentState, Origin, Placement, append},
     authorise::Authorised,
     error::{Error, Result},
-    upgrade::Upgrade,
-    send::{Redact, SendEvent, Transaction},
-    membership::Moderate,
     join::Join,
-    aliases::AliasTarget,
+    membership::Moderate,
     receive::Received,
     receive_error::PduError,
     rooms::{Config, Rooms},
+    send::{Redact, SendEvent, Transaction},
+    upgrade::Upgrade,
     version::{DEFAULT_VERSION, VERSIONS, rules_of},
 };
