@@ -15,6 +15,8 @@ mod remote;
 mod serve;
 mod signatures;
 mod signed_json;
+#[cfg(test)]
+mod tests;
 mod to_device;
 mod upload;
 

@@ -98,14 +98,6 @@ impl ReadTx<'_> {
                 .collect::<Result<_>>()?,
         })
     }
-
-    /// Servers for which messages wait.
-    pub fn to_device_destinations(&self) -> Result<Vec<ServerNid>> {
-        // One seek per server, whatever the length of the queues.
-        let sql = "SELECT s.server_nid FROM servers s WHERE EXISTS
-             (SELECT 1 FROM to_device_outbox o WHERE o.server_nid = s.server_nid)";
-        self.all(sql, [], |row| row.get(0))
-    }
 }
 
 impl WriteTx<'_> {
