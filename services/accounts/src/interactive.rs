@@ -189,3 +189,160 @@ impl Exchange<'_> {
         &self.accounts.inner.interactions.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::api::client::uiaa::{
+        Dummy, FallbackAcknowledgement, MatrixUserIdentifier, RegistrationToken, UserIdentifier,
+    };
+
+    use super::*;
+    use crate::{
+        Registration,
+        testing::{Fixture, PASSWORD},
+    };
+
+    fn password(user: &str, password: &str, session: Option<String>) -> AuthData {
+        let identifier = UserIdentifier::Matrix(MatrixUserIdentifier::new(user.to_owned()));
+        let mut data = Password::new(identifier, password.to_owned());
+        data.session = session;
+        AuthData::Password(data)
+    }
+
+    fn challenge<T: std::fmt::Debug>(result: Result<T>) -> UiaaInfo {
+        match result {
+            Err(Error::Interaction(info)) => *info,
+            other => panic!("no challenge: {other:?}"),
+        }
+    }
+
+    fn error_code(info: &UiaaInfo) -> Option<String> {
+        let error = info.auth_error.as_ref()?;
+        Some(error.kind.errcode().to_string())
+    }
+
+    #[tokio::test]
+    async fn an_owner_shows_their_password() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let confirm = async |auth: Option<&AuthData>| {
+            fixture
+                .accounts
+                .confirm_owner(&session, "delete_devices", auth)
+                .await
+        };
+        let first = challenge(confirm(None).await);
+        assert_eq!(first.flows[0].stages, [AuthType::Password]);
+        assert_eq!(error_code(&first), None);
+
+        let wrong = challenge(
+            confirm(Some(&password(
+                "alice",
+                "wrong horse",
+                first.session.clone(),
+            )))
+            .await,
+        );
+        assert_eq!(error_code(&wrong).as_deref(), Some("M_FORBIDDEN"));
+        assert_eq!(wrong.session, first.session);
+
+        let right = password("@alice:example.org", PASSWORD, first.session);
+        confirm(Some(&right)).await.unwrap();
+        // The exchange is over: the same proof does not serve twice.
+        let again = challenge(confirm(Some(&right)).await);
+        assert_eq!(error_code(&again).as_deref(), Some("M_UNKNOWN"));
+    }
+
+    #[tokio::test]
+    async fn proof_serves_one_person_and_one_purpose() {
+        let fixture = Fixture::new();
+        let alice = fixture.alice_session().await;
+        fixture.create("bob").await;
+        let bob = fixture.log_in("bob", crate::NewDevice::default()).await;
+        let bob = fixture.session(&bob).await;
+
+        let accounts = &fixture.accounts;
+        let theirs = challenge(accounts.confirm_owner(&bob, "deactivate", None).await).session;
+        let auth = password("alice", PASSWORD, theirs);
+        let stolen = challenge(
+            accounts
+                .confirm_owner(&alice, "deactivate", Some(&auth))
+                .await,
+        );
+        assert_eq!(error_code(&stolen).as_deref(), Some("M_UNKNOWN"));
+
+        let auth = password("alice", PASSWORD, stolen.session);
+        let other = challenge(
+            accounts
+                .confirm_owner(&alice, "change_password", Some(&auth))
+                .await,
+        );
+        assert_eq!(error_code(&other).as_deref(), Some("M_UNKNOWN"));
+
+        let auth = password("bob", PASSWORD, None);
+        let foreign = challenge(
+            accounts
+                .confirm_owner(&alice, "deactivate", Some(&auth))
+                .await,
+        );
+        assert_eq!(error_code(&foreign).as_deref(), Some("M_FORBIDDEN"));
+    }
+
+    #[tokio::test]
+    async fn an_exchange_ends_in_time_and_needs_a_known_stage() {
+        let fixture = Fixture::new();
+        let alice = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        let id = challenge(accounts.confirm_owner(&alice, "x", None).await)
+            .session
+            .unwrap();
+        let auth = AuthData::FallbackAcknowledgement(FallbackAcknowledgement::new(id.clone()));
+        let unknown = challenge(accounts.confirm_owner(&alice, "x", Some(&auth)).await);
+        assert_eq!(error_code(&unknown).as_deref(), Some("M_UNRECOGNIZED"));
+
+        fixture.pass(std::time::Duration::from_millis(LIFETIME_MS));
+        let auth = password("alice", PASSWORD, Some(id));
+        let late = challenge(accounts.confirm_owner(&alice, "x", Some(&auth)).await);
+        assert_eq!(error_code(&late).as_deref(), Some("M_UNKNOWN"));
+    }
+
+    #[tokio::test]
+    async fn registration_opens_as_the_site_says() {
+        let closed = Fixture::new();
+        let refused = closed.accounts.confirm_registration(None).await;
+        assert!(matches!(refused, Err(Error::RegistrationDisabled)));
+
+        let open = Fixture::with(Registration {
+            open: true,
+            ..Registration::default()
+        });
+        let info = challenge(open.accounts.confirm_registration(None).await);
+        assert_eq!(info.flows.len(), 1);
+        let dummy = AuthData::Dummy(Dummy::new());
+        let proof = open.accounts.confirm_registration(Some(&dummy)).await;
+        assert_eq!(proof.unwrap().token, None);
+    }
+
+    #[tokio::test]
+    async fn a_registration_token_opens_where_dummy_does_not() {
+        let fixture = Fixture::with(Registration {
+            token: true,
+            ..Registration::default()
+        });
+        let accounts = &fixture.accounts;
+        accounts
+            .create_registration_token(Some("welcome".to_owned()), None, None)
+            .await
+            .unwrap();
+        let with =
+            |token: &str| AuthData::RegistrationToken(RegistrationToken::new(token.to_owned()));
+
+        let dummy = AuthData::Dummy(Dummy::new());
+        let refused = challenge(accounts.confirm_registration(Some(&dummy)).await);
+        assert_eq!(error_code(&refused).as_deref(), Some("M_UNRECOGNIZED"));
+        let refused = challenge(accounts.confirm_registration(Some(&with("hello"))).await);
+        assert_eq!(error_code(&refused).as_deref(), Some("M_UNAUTHORIZED"));
+        let proof = accounts.confirm_registration(Some(&with("welcome"))).await;
+        assert_eq!(proof.unwrap().token.as_deref(), Some("welcome"));
+    }
+}

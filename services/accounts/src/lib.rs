@@ -23,6 +23,9 @@ mod secret;
 mod session;
 mod shared_secret;
 mod tags;
+#[cfg(test)]
+mod testing;
+mod turn;
 
 pub use self::{
     accounts::Accounts,
@@ -33,4 +36,5 @@ pub use self::{
     registration::NewAccount,
     session::Session,
     shared_secret::SharedSecretRequest,
+    turn::turn_credentials,
 };

@@ -241,3 +241,142 @@ pub(crate) fn check_device_name(name: Option<&str>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Fixture, PASSWORD};
+
+    fn refreshing(device_id: &str) -> NewDevice {
+        NewDevice {
+            device_id: Some(device_id.into()),
+            refresh: true,
+            ..NewDevice::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_logs_in_by_any_form_of_their_name() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        for name in ["alice", "Alice", "@alice:example.org"] {
+            let login = fixture.log_in(name, NewDevice::default()).await;
+            assert_eq!(fixture.session(&login).await.user_id, "@alice:example.org");
+            assert_eq!((&login.refresh_token, login.expires_in), (&None, None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_name_and_a_wrong_password_look_the_same() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        for (name, password) in [
+            ("alice", "wrong horse"),
+            ("bob", PASSWORD),
+            ("@alice:elsewhere.org", PASSWORD),
+            ("@:", PASSWORD),
+            ("", PASSWORD),
+        ] {
+            let refused = fixture
+                .accounts
+                .login(name, password.to_owned(), NewDevice::default())
+                .await;
+            assert!(matches!(refused, Err(Error::WrongCredentials)), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn logging_a_device_in_again_ends_its_old_token() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        let first = fixture.log_in("alice", refreshing("PHONE")).await;
+        let session = fixture.session(&first).await;
+        let second = fixture.log_in("alice", refreshing("PHONE")).await;
+        let old = fixture.accounts.authenticate(&first.access_token).await;
+        assert!(matches!(old, Err(Error::UnknownToken)));
+        assert_eq!(fixture.session(&second).await.device_id, "PHONE");
+        assert_eq!(fixture.accounts.devices(&session).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_account_has_only_so_many_devices() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        for device in ["A", "B", "C", "A"] {
+            fixture.log_in("alice", refreshing(device)).await;
+        }
+        let refused = fixture
+            .accounts
+            .login("alice", PASSWORD.to_owned(), refreshing("D"))
+            .await;
+        assert!(matches!(refused, Err(Error::TooMany("devices"))));
+    }
+
+    #[tokio::test]
+    async fn a_device_id_has_bounds() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        for id in ["", &"x".repeat(256)] {
+            let refused = fixture
+                .accounts
+                .login("alice", PASSWORD.to_owned(), refreshing(id))
+                .await;
+            assert!(matches!(refused, Err(Error::Invalid { .. })));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_expired_token_is_refreshed() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        let login = fixture.log_in("alice", refreshing("PHONE")).await;
+        fixture.session(&login).await;
+        fixture.pass(login.expires_in.unwrap());
+        let expired = fixture.accounts.authenticate(&login.access_token).await;
+        assert!(matches!(expired, Err(Error::ExpiredToken)));
+
+        let token = login.refresh_token.unwrap();
+        let refreshed = fixture.accounts.refresh(&token).await.unwrap();
+        assert_eq!(refreshed.device_id, "PHONE");
+        assert_eq!(fixture.session(&refreshed).await.device_id, "PHONE");
+    }
+
+    #[tokio::test]
+    async fn the_old_pair_lives_until_the_new_one_is_used() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        let first = fixture.log_in("alice", refreshing("PHONE")).await;
+        let token = first.refresh_token.clone().unwrap();
+
+        // The client loses the first answer and asks again.
+        let lost = fixture.accounts.refresh(&token).await.unwrap();
+        let second = fixture.accounts.refresh(&token).await.unwrap();
+        fixture.session(&first).await;
+        let dead = fixture.accounts.authenticate(&lost.access_token).await;
+        assert!(matches!(dead, Err(Error::UnknownToken)));
+
+        fixture.session(&second).await;
+        let old = fixture.accounts.authenticate(&first.access_token).await;
+        assert!(matches!(old, Err(Error::UnknownToken)));
+        let reused = fixture.accounts.refresh(&token).await;
+        assert!(matches!(reused, Err(Error::UnknownRefreshToken)));
+        fixture.session(&second).await;
+    }
+
+    #[tokio::test]
+    async fn refreshing_with_the_new_token_ends_the_old_one_as_well() {
+        let fixture = Fixture::new();
+        fixture.create("alice").await;
+        let first = fixture.log_in("alice", refreshing("PHONE")).await;
+        let first_token = first.refresh_token.unwrap();
+        let second = fixture.accounts.refresh(&first_token).await.unwrap();
+        let third = fixture
+            .accounts
+            .refresh(&second.refresh_token.unwrap())
+            .await
+            .unwrap();
+        let old = fixture.accounts.refresh(&first_token).await;
+        assert!(matches!(old, Err(Error::UnknownRefreshToken)));
+        fixture.session(&third).await;
+    }
+}

@@ -1,6 +1,7 @@
 //! Profiles: display name, picture, and any other field.
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#profiles).
 
+use luxchat_store::UserNid;
 use ruma::UserId;
 use serde_json::Value;
 
@@ -50,12 +51,31 @@ impl Accounts {
         field: &str,
         value: Value,
     ) -> Result<()> {
+        self.set_field(session.user_nid, field, value).await
+    }
+
+    /// Names a user on the operator's word.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAccount`], [`Error::TooLarge`].
+    pub async fn set_display_name(&self, user_id: &UserId, name: String) -> Result<()> {
+        let user = self.account(user_id).await?.user_nid;
+        self.set_field(user, "displayname", name.into()).await
+    }
+
+    /// Takes a field of the session's user's profile away. One that is not there is not missed.
+    pub async fn delete_profile_field(&self, session: &Session, field: &str) -> Result<()> {
+        self.delete_field(session.user_nid, field).await
+    }
+
+    async fn set_field(&self, user: UserNid, field: &str, value: Value) -> Result<()> {
         if field.len() > MAX_FIELD_NAME {
             return Err(Error::KeyTooLarge);
         }
         let is_member_field = matches!(field, "displayname" | "avatar_url");
         if is_member_field && is_unset(&value) {
-            return self.delete_profile_field(session, field).await;
+            return self.delete_field(user, field).await;
         }
         if is_member_field && !value.is_string() {
             return Err(Error::Invalid {
@@ -70,7 +90,7 @@ impl Accounts {
         {
             return Err(Error::TooLarge("display name or picture URL"));
         }
-        let (user, field) = (session.user_nid, field.to_owned());
+        let field = field.to_owned();
         self.store()
             .write(move |tx| {
                 tx.set_profile_field(user, &field, &value)?;
@@ -87,9 +107,8 @@ impl Accounts {
             .await
     }
 
-    /// Takes a field of the session's user's profile away. One that is not there is not missed.
-    pub async fn delete_profile_field(&self, session: &Session, field: &str) -> Result<()> {
-        let (user, field) = (session.user_nid, field.to_owned());
+    async fn delete_field(&self, user: UserNid, field: &str) -> Result<()> {
+        let field = field.to_owned();
         self.store()
             .write::<_, Error, _>(move |tx| {
                 tx.delete_profile_field(user, &field)?;

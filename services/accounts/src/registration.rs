@@ -177,7 +177,130 @@ impl Accounts {
                 "use a-z, 0-9, '.', '_', '=', '-', '/' and '+' only",
             ));
         }
-        UserId::parse_with_server_name(username, server_name)
-            .map_err(|_| Error::InvalidUsername("it is too long"))
+        let too_long = |_| Error::InvalidUsername("it is too long");
+        let user_id = UserId::parse_with_server_name(username, server_name).map_err(too_long)?;
+        user_id.validate_strict().map_err(too_long)?;
+        Ok(user_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+    use crate::{
+        Registration,
+        testing::{Fixture, PASSWORD},
+    };
+
+    fn named(username: &str) -> NewAccount {
+        NewAccount {
+            username: Some(username.to_owned()),
+            password: Some(PASSWORD.to_owned()),
+            is_admin: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_given_once_and_never_again() {
+        let fixture = Fixture::new();
+        fixture.accounts.create(named("Alice")).await.unwrap();
+        for name in ["alice", "ALICE"] {
+            let taken = fixture.accounts.create(named(name)).await;
+            assert!(matches!(taken, Err(Error::UserInUse)));
+            let taken = fixture.accounts.check_username(name).await;
+            assert!(matches!(taken, Err(Error::UserInUse)));
+        }
+        let alice = user_id!("@alice:example.org");
+        fixture.accounts.deactivate(alice, true).await.unwrap();
+        let taken = fixture.accounts.create(named("alice")).await;
+        assert!(matches!(taken, Err(Error::UserInUse)));
+    }
+
+    #[tokio::test]
+    async fn names_keep_to_the_grammar() {
+        let fixture = Fixture::new();
+        for name in ["", "a b", "é", "a:b", "@a", &"x".repeat(256)] {
+            let refused = fixture.accounts.check_username(name).await;
+            assert!(matches!(refused, Err(Error::InvalidUsername(_))), "{name}");
+        }
+        for name in ["a", "a.b_c=d-e/f+g", "007"] {
+            fixture.accounts.check_username(name).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_weak_password_makes_no_account() {
+        let fixture = Fixture::new();
+        let mut account = named("alice");
+        account.password = Some("short".to_owned());
+        let refused = fixture.accounts.create(account).await;
+        assert!(matches!(refused, Err(Error::WeakPassword(_))));
+        fixture.accounts.check_username("alice").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_token_is_used_up_with_the_account() {
+        let fixture = Fixture::with(Registration {
+            token: true,
+            ..Registration::default()
+        });
+        let accounts = &fixture.accounts;
+        accounts
+            .create_registration_token(Some("welcome".to_owned()), Some(1), None)
+            .await
+            .unwrap();
+        let proof = || RegistrationProof {
+            token: Some("welcome".to_owned()),
+        };
+        assert!(
+            accounts
+                .is_registration_token_valid("welcome")
+                .await
+                .unwrap()
+        );
+        accounts.register(named("alice"), proof()).await.unwrap();
+        assert!(
+            !accounts
+                .is_registration_token_valid("welcome")
+                .await
+                .unwrap()
+        );
+
+        let refused = accounts.register(named("bob"), proof()).await;
+        assert!(matches!(refused, Err(Error::InvalidRegistrationToken)));
+        accounts.check_username("bob").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_token_ends() {
+        let fixture = Fixture::new();
+        let accounts = &fixture.accounts;
+        let end = accounts.now_ms() + 1_000;
+        let token = accounts
+            .create_registration_token(None, None, Some(end))
+            .await
+            .unwrap()
+            .token;
+        assert!(accounts.is_registration_token_valid(&token).await.unwrap());
+        fixture.pass(std::time::Duration::from_secs(1));
+        assert!(!accounts.is_registration_token_valid(&token).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_token_has_a_name_of_its_own() {
+        let fixture = Fixture::new();
+        let create = async |name: &str| {
+            let name = Some(name.to_owned());
+            fixture
+                .accounts
+                .create_registration_token(name, None, None)
+                .await
+        };
+        create("welcome").await.unwrap();
+        for name in ["welcome", "", "with space", &"x".repeat(65)] {
+            assert!(matches!(create(name).await, Err(Error::Invalid { .. })));
+        }
     }
 }

@@ -134,3 +134,85 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NewDevice, testing::Fixture};
+
+    #[tokio::test]
+    async fn an_unknown_token_is_nobodys() {
+        let fixture = Fixture::new();
+        for token in ["", "lxa_nonsense"] {
+            let refused = fixture.accounts.authenticate(token).await;
+            assert!(matches!(refused, Err(Error::UnknownToken)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cached_session_ends_with_its_logout() {
+        let fixture = Fixture::new();
+        let login = fixture.alice().await;
+        let session = fixture.session(&login).await;
+        let other = fixture.log_in("alice", NewDevice::default()).await;
+        assert!(Arc::ptr_eq(&session, &fixture.session(&login).await));
+
+        fixture.accounts.logout(&session).await.unwrap();
+        let ended = fixture.accounts.authenticate(&login.access_token).await;
+        assert!(matches!(ended, Err(Error::UnknownToken)));
+        let other_session = fixture.session(&other).await;
+
+        fixture.accounts.logout_all(&other_session).await.unwrap();
+        let ended = fixture.accounts.authenticate(&other.access_token).await;
+        assert!(matches!(ended, Err(Error::UnknownToken)));
+    }
+
+    #[tokio::test]
+    async fn a_lock_holds_while_it_lasts() {
+        let fixture = Fixture::new();
+        let login = fixture.alice().await;
+        let session = fixture.session(&login).await;
+        let lock = async |locked| {
+            fixture
+                .accounts
+                .set_locked(&session.user_id, locked)
+                .await
+                .unwrap();
+        };
+        lock(true).await;
+        let locked = fixture.accounts.authenticate(&login.access_token).await;
+        assert!(matches!(locked, Err(Error::Locked)));
+        lock(false).await;
+        assert_eq!(fixture.session(&login).await, session);
+    }
+
+    #[tokio::test]
+    async fn a_suspension_shows_at_once() {
+        let fixture = Fixture::new();
+        let login = fixture.alice().await;
+        let session = fixture.session(&login).await;
+        assert!(!session.is_suspended);
+        let suspended = fixture.accounts.set_suspended(&session.user_id, true);
+        suspended.await.unwrap();
+        assert!(fixture.session(&login).await.is_suspended);
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_remembered_after_it() {
+        let sessions = Sessions::new();
+        let session = Arc::new(Session {
+            user_id: ruma::owned_user_id!("@alice:example.org"),
+            user_nid: UserNid(1),
+            device_id: "A".into(),
+            is_admin: false,
+            is_suspended: false,
+            expires_ts: None,
+        });
+        let age = sessions.age();
+        sessions.forget_user(UserNid(2));
+        sessions.remember([1; 32], &session, age);
+        assert!(sessions.cache.get(&[1; 32]).is_none());
+        sessions.remember([1; 32], &session, sessions.age());
+        assert!(sessions.cache.get(&[1; 32]).is_some());
+    }
+}

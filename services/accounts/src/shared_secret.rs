@@ -122,6 +122,7 @@ fn decode_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Registration, testing::Fixture};
 
     fn request(mac: &str) -> SharedSecretRequest {
         SharedSecretRequest {
@@ -133,6 +134,58 @@ mod tests {
             },
             user_type: None,
             mac: mac.to_owned(),
+        }
+    }
+
+    fn code(secret: &str, message: &str) -> String {
+        let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(message.as_bytes());
+        let code = mac.finalize().into_bytes();
+        code.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_nonce_serves_once_and_for_a_minute() {
+        let fixture = Fixture::with(Registration {
+            shared_secret: Some("s".to_owned()),
+            ..Registration::default()
+        });
+        let with_nonce = |nonce: &str| {
+            let mut request = request(&code(
+                "s",
+                &format!("{nonce}\0pepper_roni\0pizza pie\0admin"),
+            ));
+            request.nonce = nonce.to_owned();
+            request.account.password = Some("pizza pie".to_owned());
+            fixture.accounts.register_with_shared_secret(request)
+        };
+        let stale = fixture.accounts.shared_secret_nonce().unwrap();
+        fixture.pass(std::time::Duration::from_mins(1));
+        let refused = with_nonce(&stale).await;
+        assert!(matches!(
+            refused,
+            Err(Error::SharedSecret("unrecognised nonce"))
+        ));
+
+        let nonce = fixture.accounts.shared_secret_nonce().unwrap();
+        let user_id = with_nonce(&nonce).await.unwrap();
+        assert!(fixture.accounts.account(&user_id).await.unwrap().is_admin);
+        let refused = with_nonce(&nonce).await;
+        assert!(matches!(
+            refused,
+            Err(Error::SharedSecret("unrecognised nonce"))
+        ));
+    }
+
+    #[tokio::test]
+    async fn without_a_secret_there_is_no_such_registration() {
+        for shared_secret in [None, Some(String::new())] {
+            let fixture = Fixture::with(Registration {
+                shared_secret,
+                ..Registration::default()
+            });
+            let refused = fixture.accounts.shared_secret_nonce();
+            assert!(matches!(refused, Err(Error::RegistrationDisabled)));
         }
     }
 
