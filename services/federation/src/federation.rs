@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use luxchat_bundle::Bundle;
 use luxchat_store::{Clock, Store};
 use ruma::{
     OwnedServerName, ServerName,
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    Config, Denial, Error, FederationAuth, FederationPath, Identity, Keys, Membership,
-    MemoryNetwork, MutualTls, Result, TlsIdentity,
+    ClientCertificates, Config, Denial, EnrolledDirectory, Error, FederationAuth, FederationPath,
+    Identity, Keys, Membership, MemoryNetwork, MutualTls, RepositorySource, Result, TlsIdentity,
     client::{Client, Transport},
     network::Network,
     sender::Sender,
@@ -40,7 +41,7 @@ struct Shared {
 }
 
 impl Federation {
-    /// A server that reaches others by mutual TLS.
+    /// A server that reaches others by mutual TLS, with the members list at hand, if there is one yet.
     ///
     /// # Errors
     ///
@@ -48,17 +49,21 @@ impl Federation {
     pub fn new(
         store: Store,
         identity: Identity,
-        membership: Membership,
+        list: Option<Bundle>,
         config: &Config,
     ) -> Result<Self> {
         let Some(own) = identity.tls() else {
             return Err(Error::Config("there is no TLS certificate".to_owned()));
         };
-        if membership.is_open() {
-            warn!(
-                "client certificates are optional: servers outside of the members list may federate"
-            );
-        }
+        let membership = match config.client_certificates {
+            ClientCertificates::Required => Membership::listed(list),
+            ClientCertificates::Optional => {
+                warn!(
+                    "client certificates are optional: servers that are not members may federate"
+                );
+                Membership::open(list)
+            }
+        };
         let clock = Arc::clone(store.clock());
         let extra = config.extra_authorities.clone();
         let tls = Tls::new(own, membership.clone(), extra, clock)?;
@@ -192,15 +197,25 @@ impl Federation {
         ))
     }
 
+    /// The signed repository as the national directory serves it. `enrolled` is what the box was told of it at
+    /// enrolment, for as long as it has no members list that names one.
+    ///
+    /// # Errors
+    ///
+    /// When this server has no certificate to show to the directory.
+    pub fn repository(&self, enrolled: Option<EnrolledDirectory>) -> Result<RepositorySource> {
+        let tls = self.tls()?;
+        let clock = Arc::clone(self.shared.store.clock());
+        RepositorySource::new(tls, self.membership().clone(), enrolled, clock)
+    }
+
     /// Shows another certificate from the next connection on.
     ///
     /// # Errors
     ///
     /// When the key does not fit the certificate, or this server has none at all.
     pub fn renew_certificate(&self, identity: &TlsIdentity) -> Result<()> {
-        let tls = self.shared.tls.as_ref();
-        tls.ok_or_else(|| Error::Config("this server does not use TLS".to_owned()))?
-            .renew(identity)
+        self.tls()?.renew(identity)
     }
 
     /// Starts what runs in the background until `stop`: the sender, which goes on after the next start where it was
@@ -248,6 +263,11 @@ impl Federation {
     /// Tells the sender that `server` speaks: what waits for it is worth an attempt now.
     pub fn wake(&self, server: &ServerName) {
         self.shared.sender.server_speaks(server);
+    }
+
+    fn tls(&self) -> Result<&Tls> {
+        let tls = self.shared.tls.as_ref();
+        tls.ok_or_else(|| Error::Config("this server does not use TLS".to_owned()))
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

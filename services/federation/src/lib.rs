@@ -10,9 +10,11 @@ mod membership;
 mod memory;
 mod network;
 mod peer;
+mod repository;
 mod sender;
 mod tls;
 mod turns;
+mod updates;
 mod x_matrix;
 
 pub use self::{
@@ -25,7 +27,9 @@ pub use self::{
     membership::{Denial, ListedKey, Membership},
     memory::MemoryNetwork,
     peer::PeerIdentity,
+    repository::{EnrolledDirectory, RepositorySource},
     tls::MutualTls,
     turns::Turns,
+    updates::{UpdateStatus, Updates},
     x_matrix::Unauthenticated,
 };

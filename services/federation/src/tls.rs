@@ -5,7 +5,7 @@ mod connections;
 mod handshake;
 mod verify;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use luxchat_store::Clock;
 use rustls::{
@@ -17,7 +17,6 @@ use rustls::{
     version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
-use std::time::Duration;
 
 use self::{certificate::OwnCertificate, verify::PeerVerifier};
 use crate::{Error, Membership, Result, TlsIdentity};
@@ -30,6 +29,8 @@ pub use self::handshake::MutualTls;
 pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) client: Arc<ClientConfig>,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<dyn Clock>,
     certificate: Arc<OwnCertificate>,
 }
 
@@ -47,20 +48,18 @@ impl Tls {
     ) -> Result<Self> {
         let provider = Arc::new(ring::default_provider());
         let certificate = Arc::new(OwnCertificate::new(identity, &provider)?);
-        let verifier = Arc::new(PeerVerifier::new(
+        Self::with_parts(membership, extra_authorities, clock, provider, certificate)
+    }
+
+    /// The same certificate and clock for peers of another members list.
+    pub(crate) fn for_membership(&self, membership: Membership) -> Result<Self> {
+        Self::with_parts(
             membership,
-            extra_authorities,
-            Arc::clone(&clock),
-            Arc::clone(&provider),
-        ));
-        let time = Arc::new(ClockTime(clock));
-        let server = server_config(&provider, &time, &verifier, &certificate)?;
-        let client = client_config(&provider, &time, &verifier, &certificate)?;
-        Ok(Self {
-            server: Arc::new(server),
-            client: Arc::new(client),
-            certificate,
-        })
+            Vec::new(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.provider),
+            Arc::clone(&self.certificate),
+        )
     }
 
     /// Shows another certificate from the next connection on.
@@ -70,6 +69,31 @@ impl Tls {
     /// When the key does not fit the certificate, or is of a kind that is not supported.
     pub(crate) fn renew(&self, identity: &TlsIdentity) -> Result<()> {
         self.certificate.replace(identity)
+    }
+
+    fn with_parts(
+        membership: Membership,
+        extra_authorities: Vec<CertificateDer<'static>>,
+        clock: Arc<dyn Clock>,
+        provider: Arc<CryptoProvider>,
+        certificate: Arc<OwnCertificate>,
+    ) -> Result<Self> {
+        let verifier = Arc::new(PeerVerifier::new(
+            membership,
+            extra_authorities,
+            Arc::clone(&clock),
+            Arc::clone(&provider),
+        ));
+        let time = Arc::new(ClockTime(Arc::clone(&clock)));
+        let server = server_config(&provider, &time, &verifier, &certificate)?;
+        let client = client_config(&provider, &time, &verifier, &certificate)?;
+        Ok(Self {
+            server: Arc::new(server),
+            client: Arc::new(client),
+            provider,
+            clock,
+            certificate,
+        })
     }
 }
 
