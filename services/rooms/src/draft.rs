@@ -265,7 +265,7 @@ fn raw(content: &CanonicalJsonObject) -> Result<Box<RawValue>> {
     serde_json::value::to_raw_value(content).map_err(|error| Error::BadJson(error.to_string()))
 }
 
-fn authorise(rules: &RoomVersionRules, pdu: Pdu, state: &[Arc<Pdu>]) -> Result<Authorised> {
+pub(crate) fn authorise(rules: &RoomVersionRules, pdu: Pdu, state: &[Arc<Pdu>]) -> Result<Authorised> {
     let find = |event_type: &StateEventType, state_key: &str| {
         let event_type = event_type.to_string().into();
         let is_it = |event: &&Arc<Pdu>| event.is_state(&event_type, state_key);

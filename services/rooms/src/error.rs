@@ -15,6 +15,18 @@ pub enum Error {
     #[error("room version {0} is not supported")]
     UnsupportedVersion(RoomVersionId),
 
+    /// The other server does not know the version of the room.
+    #[error("the room has version {0}, which the asking server does not support")]
+    IncompatibleVersion(RoomVersionId),
+
+    /// This server does not know the rooms whose members may join, so it cannot tell whether a user may.
+    #[error("this server cannot tell whether the user may join")]
+    UnableToAuthoriseJoin,
+
+    /// The user may join, but no user of this server has the power to let them in.
+    #[error("no user of this server can let the user in")]
+    UnableToGrantJoin,
+
     /// The event, or one of its fields, exceeds the limits of the specification.
     #[error("{0}")]
     TooLarge(String),

@@ -27,6 +27,7 @@ mod membership;
 mod missing_events;
 mod ordering;
 mod outliers;
+mod peer_view;
 mod power;
 mod presets;
 mod profile;
@@ -40,11 +41,19 @@ mod room_locks;
 mod room_writer;
 mod rooms;
 mod send;
+mod serve;
+mod serve_history;
+mod serve_invite;
+mod serve_join;
+mod serve_membership;
 mod server_acl;
 mod stripped_state;
 mod unread;
 mod upgrade;
 mod version;
+
+#[cfg(test)]
+mod test_rooms;
 
 pub use self::{
     aliases::AliasTarget,
@@ -57,6 +66,10 @@ pub use self::{
     receive_error::PduError,
     rooms::{Config, Rooms},
     send::{Redact, SendEvent, Transaction},
+    serve_history::{AuthorisedState, Gap},
+    serve_invite::ReceivedInvite,
+    serve_join::JoinedRoom,
+    serve_membership::{Asked, Template},
     upgrade::Upgrade,
     version::{DEFAULT_VERSION, VERSIONS, rules_of},
 };

@@ -11,6 +11,7 @@ mod members;
 mod outgoing;
 mod redactions;
 mod room_servers;
+mod server_members;
 mod state;
 mod stripped_state;
 mod timeline;
