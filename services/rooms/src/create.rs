@@ -306,3 +306,193 @@ fn as_bad_state(error: Error) -> Error {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::api::client::room::create_room::v3::RoomPreset;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        VERSIONS,
+        test_rooms::{TestRooms, content, user},
+    };
+
+    fn request(preset: RoomPreset, version: RoomVersionId) -> Request {
+        let mut request = Request::new();
+        request.preset = Some(preset);
+        request.room_version = Some(version);
+        request
+    }
+
+    #[tokio::test]
+    async fn every_version_makes_a_room_that_its_creator_is_in() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        for version in VERSIONS {
+            let request = request(RoomPreset::PrivateChat, version.clone());
+            let room_id = rooms.create(&alice, request).await.unwrap();
+            let is_hash = version == RoomVersionId::V12;
+            assert_eq!(room_id.server_name().is_none(), is_hash, "{version}");
+            assert_eq!(
+                rooms.membership(&room_id, &alice).await,
+                MembershipState::Join
+            );
+            let create = rooms
+                .state(&room_id, StateEventType::RoomCreate, "")
+                .await
+                .unwrap();
+            assert_eq!(create.room_id(), room_id);
+            assert_eq!(content(&create)["room_version"], json!(version));
+            rooms.say(&alice, &room_id, "hello").await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn presets_set_what_the_specification_says() {
+        let rooms = TestRooms::new();
+        for (preset, join_rule, guests) in [
+            (RoomPreset::PrivateChat, "invite", "can_join"),
+            (RoomPreset::TrustedPrivateChat, "invite", "can_join"),
+            (RoomPreset::PublicChat, "public", "forbidden"),
+        ] {
+            let room_id = rooms
+                .create(&user("alice"), request(preset, RoomVersionId::V11))
+                .await
+                .unwrap();
+            for (event_type, field, expected) in [
+                (StateEventType::RoomJoinRules, "join_rule", join_rule),
+                (StateEventType::RoomGuestAccess, "guest_access", guests),
+                (
+                    StateEventType::RoomHistoryVisibility,
+                    "history_visibility",
+                    "shared",
+                ),
+            ] {
+                let event = rooms.state(&room_id, event_type, "").await.unwrap();
+                assert_eq!(content(&event)[field], expected);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn trusted_invitees_are_as_powerful_as_the_creator() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        for version in [RoomVersionId::V11, RoomVersionId::V12] {
+            let mut request = request(RoomPreset::TrustedPrivateChat, version.clone());
+            request.invite = vec![bob.clone()];
+            let room_id = rooms.create(&alice, request).await.unwrap();
+            let create = rooms
+                .state(&room_id, StateEventType::RoomCreate, "")
+                .await
+                .unwrap();
+            let levels = StateEventType::RoomPowerLevels;
+            let levels = rooms.state(&room_id, levels, "").await.unwrap();
+            if version == RoomVersionId::V12 {
+                assert_eq!(content(&create)["additional_creators"], json!([bob]));
+                assert_eq!(content(&levels)["users"], json!({}));
+                assert_eq!(content(&levels)["events"]["m.room.tombstone"], 150);
+            } else {
+                assert_eq!(
+                    content(&levels)["users"],
+                    json!({ "@alice:one": 100, "@bob:one": 100 })
+                );
+            }
+            assert_eq!(
+                rooms.membership(&room_id, &bob).await,
+                MembershipState::Invite
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_request_overrides_the_preset_and_name_overrides_initial_state() {
+        let rooms = TestRooms::new();
+        let mut request = request(RoomPreset::PublicChat, RoomVersionId::V12);
+        request.initial_state = serde_json::from_value(json!([
+            { "type": "m.room.join_rules", "state_key": "", "content": { "join_rule": "knock" } },
+            { "type": "m.room.name", "content": { "name": "early" } },
+        ]))
+        .unwrap();
+        request.name = Some("late".to_owned());
+        request.topic = Some("words".to_owned());
+        request.power_level_content_override =
+            Some(serde_json::from_value(json!({ "events_default": 25 })).unwrap());
+        let room_id = rooms.create(&user("alice"), request).await.unwrap();
+        for (event_type, pointer, expected) in [
+            (StateEventType::RoomJoinRules, "/join_rule", json!("knock")),
+            (StateEventType::RoomName, "/name", json!("late")),
+            (
+                StateEventType::RoomTopic,
+                "/m.topic/m.text/0/body",
+                json!("words"),
+            ),
+            (
+                StateEventType::RoomPowerLevels,
+                "/events_default",
+                json!(25),
+            ),
+            (StateEventType::RoomPowerLevels, "/state_default", json!(50)),
+        ] {
+            let event = rooms.state(&room_id, event_type, "").await.unwrap();
+            assert_eq!(content(&event).pointer(pointer), Some(&expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alias_in_use_undoes_the_room() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let mut request = request(RoomPreset::PublicChat, RoomVersionId::V12);
+        request.room_alias_name = Some("pub".to_owned());
+        request.visibility = Visibility::Public;
+        let room_id = rooms.create(&alice, request.clone()).await.unwrap();
+        let alias = ruma::owned_room_alias_id!("#pub:one");
+        assert_eq!(rooms.resolve_alias(&alias).await.unwrap().room_id, room_id);
+        let canonical = StateEventType::RoomCanonicalAlias;
+        let canonical = rooms.state(&room_id, canonical, "").await.unwrap();
+        assert_eq!(content(&canonical)["alias"], "#pub:one");
+
+        let error = rooms.create(&alice, request).await.unwrap_err();
+        assert!(matches!(error, Error::AliasInUse(_)), "{error}");
+        let published = rooms.store.read(|tx| tx.published_rooms()).await.unwrap();
+        assert_eq!(published.len(), 1);
+        let of_alice = rooms
+            .store
+            .read(move |tx| {
+                let alice = tx.user_nid(&alice)?.unwrap();
+                tx.rooms_of_user(alice, &MembershipState::Join)
+            })
+            .await
+            .unwrap();
+        assert_eq!(of_alice.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_state_that_contradicts_itself_is_refused() {
+        let rooms = TestRooms::new();
+        let mut powerless = request(RoomPreset::PrivateChat, RoomVersionId::V11);
+        powerless.power_level_content_override =
+            Some(serde_json::from_value(json!({ "users": { "@alice:one": 0 } })).unwrap());
+        let mut listed = request(RoomPreset::PrivateChat, RoomVersionId::V12);
+        listed.power_level_content_override =
+            Some(serde_json::from_value(json!({ "users": { "@alice:one": 100 } })).unwrap());
+        for request in [powerless, listed] {
+            let error = rooms.create(&user("alice"), request).await.unwrap_err();
+            assert!(matches!(error, Error::BadState(_)), "{error}");
+        }
+        let old = request(RoomPreset::PrivateChat, RoomVersionId::V5);
+        let error = rooms.create(&user("alice"), old).await.unwrap_err();
+        assert!(matches!(error, Error::UnsupportedVersion(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn rooms_made_in_the_same_millisecond_differ() {
+        let rooms = TestRooms::new();
+        let request = request(RoomPreset::PrivateChat, RoomVersionId::V12);
+        let first = rooms.create(&user("alice"), request.clone()).await.unwrap();
+        let second = rooms.create(&user("alice"), request).await.unwrap();
+        assert_ne!(first, second);
+    }
+}

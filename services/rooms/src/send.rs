@@ -263,3 +263,183 @@ fn redaction(room: &RoomWriter<'_, '_>, redact: &Redact) -> Result<Draft> {
         redacts: (!in_content).then(|| redact.event_id.clone()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{RoomVersionId, events::StateEventType};
+    use serde_json::{json, value::to_raw_value};
+
+    use super::*;
+    use crate::test_rooms::{TestRooms, content, moderate, user};
+
+    fn message(room_id: &ruma::RoomId, content: &serde_json::Value) -> SendEvent {
+        SendEvent {
+            sender: user("alice"),
+            room_id: room_id.to_owned(),
+            event_type: TimelineEventType::RoomMessage,
+            state_key: None,
+            content: to_raw_value(content).unwrap(),
+            transaction: None,
+        }
+    }
+
+    fn transaction(txn_id: &str) -> Option<Transaction> {
+        Some(Transaction {
+            device_id: "DEVICE".into(),
+            txn_id: txn_id.into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_request_made_twice_takes_effect_once() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let other_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let mut event = message(&room_id, &json!({ "body": "once" }));
+        event.transaction = transaction("1");
+        let first = rooms.send(event.clone()).await.unwrap();
+        assert_eq!(rooms.send(event.clone()).await.unwrap(), first);
+        event.transaction = transaction("2");
+        let second = rooms.send(event.clone()).await.unwrap();
+        assert_ne!(second, first);
+        // The same id in another room, or at another endpoint, is another request.
+        event.room_id = other_id;
+        event.transaction = transaction("1");
+        assert_ne!(rooms.send(event).await.unwrap(), first);
+        let redact = Redact {
+            sender: alice,
+            room_id,
+            event_id: first.clone(),
+            reason: None,
+            transaction: transaction("1"),
+        };
+        let redaction = rooms.redact(redact.clone()).await.unwrap();
+        assert_ne!(redaction, first);
+        assert_eq!(rooms.redact(redact).await.unwrap(), redaction);
+    }
+
+    #[tokio::test]
+    async fn a_redaction_takes_the_content_away() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        for version in [
+            RoomVersionId::V6,
+            RoomVersionId::V10,
+            RoomVersionId::V11,
+            RoomVersionId::V12,
+        ] {
+            let room_id = rooms.public_room(&alice, version.clone()).await;
+            let event_id = rooms.say(&alice, &room_id, "secret").await.unwrap();
+            let redact = Redact {
+                sender: alice.clone(),
+                room_id: room_id.clone(),
+                event_id: event_id.clone(),
+                reason: Some("oops".to_owned()),
+                transaction: None,
+            };
+            let redaction = rooms.redact(redact).await.unwrap();
+            let event = rooms.event(&room_id, &event_id).await.unwrap();
+            assert_eq!(content(&event), json!({}));
+            let redaction = rooms.event(&room_id, &redaction).await.unwrap();
+            assert_eq!(redaction.redacts().unwrap(), event_id);
+            let in_content = content(&redaction).get("redacts").is_some();
+            let is_new = [RoomVersionId::V11, RoomVersionId::V12].contains(&version);
+            assert_eq!(in_content, is_new);
+        }
+    }
+
+    #[tokio::test]
+    async fn events_of_others_take_power_to_redact() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        rooms.enter(&bob, &room_id).await.unwrap();
+        let of_alice = rooms.say(&alice, &room_id, "mine").await.unwrap();
+        let of_bob = rooms.say(&bob, &room_id, "mine").await.unwrap();
+        let redact = |sender: &OwnedUserId, event_id: &OwnedEventId| Redact {
+            sender: sender.clone(),
+            room_id: room_id.clone(),
+            event_id: event_id.clone(),
+            reason: None,
+            transaction: None,
+        };
+        let error = rooms.redact(redact(&bob, &of_alice)).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        rooms.redact(redact(&alice, &of_bob)).await.unwrap();
+        let create = rooms
+            .state(&room_id, StateEventType::RoomCreate, "")
+            .await
+            .unwrap();
+        let create = create.event_id().to_owned();
+        let error = rooms.redact(redact(&alice, &create)).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        let unknown = ruma::owned_event_id!("$unknown");
+        let error = rooms.redact(redact(&alice, &unknown)).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_same_state_is_not_sent_again() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let set =
+            |name: &str| rooms.set_state(&alice, &room_id, "m.room.name", json!({ "name": name }));
+        let first = set("a").await.unwrap();
+        assert_eq!(set("a").await.unwrap(), first);
+        let second = set("b").await.unwrap();
+        assert_ne!(second, first);
+        assert_ne!(set("a").await.unwrap(), first);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_or_not_canonical_is_refused() {
+        let rooms = TestRooms::new();
+        let room_id = rooms.public_room(&user("alice"), RoomVersionId::V12).await;
+        let large = message(&room_id, &json!({ "body": "x".repeat(70_000) }));
+        let error = rooms.send(large).await.unwrap_err();
+        assert!(matches!(error, Error::TooLarge(_)), "{error}");
+        let mut long_type = message(&room_id, &json!({}));
+        long_type.event_type = "t".repeat(256).into();
+        let error = rooms.send(long_type).await.unwrap_err();
+        assert!(matches!(error, Error::TooLarge(_)), "{error}");
+        for content in [json!({ "n": 1.5 }), json!({ "n": 1_u64 << 60 }), json!([])] {
+            let error = rooms.send(message(&room_id, &content)).await.unwrap_err();
+            assert!(matches!(error, Error::BadJson(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_not_in_the_room_says_nothing() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let error = rooms.say(&bob, &room_id, "hi").await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        rooms.enter(&bob, &room_id).await.unwrap();
+        rooms.say(&bob, &room_id, "hi").await.unwrap();
+        rooms
+            .kick(moderate("alice", &room_id, "bob"))
+            .await
+            .unwrap();
+        let error = rooms.say(&bob, &room_id, "hi").await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        let elsewhere = ruma::owned_room_id!("!elsewhere:two");
+        let error = rooms.say(&bob, &elsewhere, "hi").await.unwrap_err();
+        assert!(matches!(error, Error::RoomNotResident(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_second_create_event_is_refused() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let create = json!({ "room_version": "12", "again": true });
+        let error = rooms
+            .set_state(&alice, &room_id, "m.room.create", create)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+    }
+}
