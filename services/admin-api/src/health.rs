@@ -10,7 +10,7 @@ pub(crate) async fn live() -> StatusCode {
 
 /// The box can read and write: a write goes through the writer thread and comes back.
 pub(crate) async fn ready(State(services): State<Services>) -> Result<StatusCode, Error> {
-    services.store.read(luxchat_store::ReadTx::position).await?;
+    services.store.read(|tx| tx.position()).await?;
     services
         .store
         .write(|_| Ok::<_, luxchat_store::Error>(()))
