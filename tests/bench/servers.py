@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import tomllib
 import urllib.error
 import urllib.request
 
@@ -19,61 +21,43 @@ SECRET = secrets.token_hex(16)
 
 
 class Appliance:
-    """The appliance on its own: a client listener in plain HTTP, no rate limits, no peers."""
+    """One ministry of a nation that `demo` has founded: enrolled like any box, its peers not running."""
 
     label = "appliance"
+    registration = "open"
 
     def __init__(self, binary):
         self.binary = binary
 
     @contextlib.contextmanager
     def run(self, folder):
-        port = free_port()
-        config = self.write_config(folder, port)
-        command = [self.binary, "serve", "--config", config]
-        with process(command, folder, "appliance") as server:
-            base_url = f"http://127.0.0.1:{port}"
+        nation = os.path.join(folder, "nation")
+        found = [self.binary, "demo", "--once", "--open", "--data", nation]
+        subprocess.run(found, cwd=folder, check=True, timeout=START_SECONDS, stdout=subprocess.DEVNULL)
+        config = os.path.join(nation, "interieur", "site.toml")
+        base_url = lift_limits(config)
+        with process([self.binary, "serve", "--config", config], folder, "appliance") as server:
             wait_for(base_url, server)
             yield base_url, [server.pid]
 
-    def write_config(self, folder, port):
-        """The site file. Its keys are explained in appliance/site.sample.toml."""
-        secret_file = os.path.join(folder, "registration.secret")
-        write(secret_file, SECRET)
-        os.chmod(secret_file, 0o600)
-        data = os.path.join(folder, "data")
-        os.mkdir(data)
-        config = os.path.join(folder, "site.toml")
-        write(
-            config,
-            f"""server_name = "bench.localhost"
-data_dir = "{data}"
 
-[client]
-listen = "127.0.0.1:{port}"
-public_url = "http://127.0.0.1:{port}/"
-
-[federation]
-listen = "127.0.0.1:{free_port()}"
-directory = "directory.localhost"
-directory_endpoints = ["127.0.0.1:{free_port()}"]
-
-[registration]
-shared_secret_file = "{secret_file}"
-
-[limits]
-requests_per_user = 0
-logins_per_address = 0
-
-[log]
-filter = "warn"
-""",
-        )
-        return config
+def lift_limits(config):
+    """Takes the rate limits out of a site file, and returns where it says that clients reach the box."""
+    with open(config, "rb") as file:
+        site = tomllib.load(file)
+    limits = {"requests_per_user": 0, "logins_per_address": 0}
+    lines = [f"{name} = {value}" for name, value in {**site.pop("limits", {}), **limits}.items()]
+    with open(config, encoding="utf-8") as file:
+        # A section runs to the next one: what stands there of [limits] is replaced whole.
+        kept = re.sub(r"(?ms)^\[limits\]$.*?(?=^\[|\Z)", "", file.read())
+    write(config, "\n".join([kept, "[limits]", *lines, ""]))
+    return site["client"]["public_url"].rstrip("/")
 
 
 class Synapse:
     """Synapse from PyPI in one process, as its documentation sets it up, on SQLite or PostgreSQL."""
+
+    registration = f"shared-secret:{SECRET}"
 
     def __init__(self, venv, database):
         self.python = os.path.join(venv, "bin", "python")
