@@ -132,3 +132,82 @@ fn check(event_type: &str, content: &RawValue) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{RoomVersionId, room_id};
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_client_keeps_it_gets_back() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        let content = r#"{ "z": 1.50, "a": [] }"#;
+        accounts
+            .set_account_data(&session, "org.example", raw(content))
+            .await
+            .unwrap();
+        let kept = accounts
+            .account_data(&session, "org.example")
+            .await
+            .unwrap();
+        assert_eq!(kept.get(), content);
+        let missing = accounts.account_data(&session, "org.other").await;
+        assert!(matches!(missing, Err(Error::NotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn room_data_needs_a_room() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        let room = room_id!("!a:example.org");
+        let set = async || {
+            accounts
+                .set_room_account_data(&session, room, "org.example", raw("{}"))
+                .await
+        };
+        assert!(matches!(set().await, Err(Error::NotFound("room"))));
+        accounts
+            .store()
+            .write(|tx| tx.insert_room(room_id!("!a:example.org"), &RoomVersionId::V11))
+            .await
+            .unwrap();
+        set().await.unwrap();
+        let kept = accounts
+            .room_account_data(&session, room, "org.example")
+            .await;
+        assert_eq!(kept.unwrap().get(), "{}");
+    }
+
+    #[tokio::test]
+    async fn not_everything_is_account_data() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let set = async |event_type: &str, content: Box<RawValue>| {
+            fixture
+                .accounts
+                .set_account_data(&session, event_type, content)
+                .await
+        };
+        for reserved in ["m.fully_read", "m.push_rules"] {
+            let refused = set(reserved, raw("{}")).await;
+            assert!(matches!(refused, Err(Error::ReservedType)));
+        }
+        let list = set("org.example", raw("[]")).await;
+        assert!(matches!(list, Err(Error::Invalid { .. })));
+        let large = to_raw_value(&serde_json::json!({ "a": "x".repeat(MAX_CONTENT) })).unwrap();
+        let refused = set("org.example", large).await;
+        assert!(matches!(refused, Err(Error::TooLarge(_))));
+        let refused = set(&"x".repeat(256), raw("{}")).await;
+        assert!(matches!(refused, Err(Error::TooLarge(_))));
+    }
+}

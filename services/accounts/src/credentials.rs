@@ -79,3 +79,84 @@ impl Accounts {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        NewDevice,
+        testing::{Fixture, PASSWORD},
+    };
+
+    #[tokio::test]
+    async fn a_new_password_replaces_the_old_one_and_ends_other_sessions() {
+        let fixture = Fixture::new();
+        let accounts = &fixture.accounts;
+        let own = fixture.alice().await;
+        let other = fixture.log_in("alice", NewDevice::default()).await;
+        let session = fixture.session(&own).await;
+
+        let weak = accounts
+            .change_password(&session, "short".to_owned(), true)
+            .await;
+        assert!(matches!(weak, Err(Error::WeakPassword(_))));
+        accounts
+            .change_password(&session, "battery staple".to_owned(), true)
+            .await
+            .unwrap();
+
+        fixture.session(&own).await;
+        let ended = accounts.authenticate(&other.access_token).await;
+        assert!(matches!(ended, Err(Error::UnknownToken)));
+        let login = async |password: &str| {
+            accounts
+                .login("alice", password.to_owned(), NewDevice::default())
+                .await
+        };
+        assert!(matches!(
+            login(PASSWORD).await,
+            Err(Error::WrongCredentials)
+        ));
+        login("battery staple").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn other_sessions_may_stay() {
+        let fixture = Fixture::new();
+        let own = fixture.alice().await;
+        let other = fixture.log_in("alice", NewDevice::default()).await;
+        let session = fixture.session(&own).await;
+        let changed =
+            fixture
+                .accounts
+                .change_password(&session, "battery staple".to_owned(), false);
+        changed.await.unwrap();
+        fixture.session(&other).await;
+    }
+
+    #[tokio::test]
+    async fn an_erased_account_leaves_nothing_but_its_name() {
+        let fixture = Fixture::new();
+        let accounts = &fixture.accounts;
+        let login = fixture.alice().await;
+        let session = fixture.session(&login).await;
+        let name = accounts.set_profile_field(&session, "displayname", "Alice".into());
+        name.await.unwrap();
+
+        accounts.deactivate(&session.user_id, true).await.unwrap();
+        let ended = accounts.authenticate(&login.access_token).await;
+        assert!(matches!(ended, Err(Error::UnknownToken)));
+        let refused = accounts
+            .login("alice", PASSWORD.to_owned(), NewDevice::default())
+            .await;
+        assert!(matches!(refused, Err(Error::Deactivated)));
+        let revived = accounts
+            .set_password(&session.user_id, "battery staple".to_owned(), false)
+            .await;
+        assert!(matches!(revived, Err(Error::Deactivated)));
+        assert!(accounts.profile(&session.user_id).await.unwrap().is_empty());
+        assert!(accounts.devices(&session).await.unwrap().is_empty());
+        let rules = accounts.account_data(&session, "m.push_rules").await;
+        assert!(matches!(rules, Err(Error::NotFound(_))));
+    }
+}

@@ -104,3 +104,66 @@ fn delete(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NewDevice, testing::Fixture};
+
+    fn named(id: &str) -> NewDevice {
+        NewDevice {
+            device_id: Some(id.into()),
+            display_name: Some(format!("{id}'s name")),
+            refresh: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn devices_are_listed_renamed_and_deleted() {
+        let fixture = Fixture::new();
+        let accounts = &fixture.accounts;
+        fixture.create("alice").await;
+        let phone = fixture.log_in("alice", named("PHONE")).await;
+        let laptop = fixture.log_in("alice", named("LAPTOP")).await;
+        let session = fixture.session(&phone).await;
+
+        accounts
+            .rename_device(&session, "LAPTOP".into(), Some("Work".to_owned()))
+            .await
+            .unwrap();
+        let names: Vec<_> = accounts
+            .devices(&session)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|device| device.display_name.unwrap())
+            .collect();
+        assert_eq!(names, ["Work", "PHONE's name"]);
+
+        accounts
+            .delete_devices(&session, vec!["LAPTOP".into(), "NONE".into()])
+            .await
+            .unwrap();
+        let gone = accounts.device(&session, "LAPTOP".into()).await;
+        assert!(matches!(gone, Err(Error::NoSuchDevice)));
+        let ended = accounts.authenticate(&laptop.access_token).await;
+        assert!(matches!(ended, Err(Error::UnknownToken)));
+        fixture.session(&phone).await;
+    }
+
+    #[tokio::test]
+    async fn another_users_device_is_out_of_reach() {
+        let fixture = Fixture::new();
+        let alice = fixture.alice_session().await;
+        fixture.create("bob").await;
+        let bob = fixture.log_in("bob", named("PHONE")).await;
+        let accounts = &fixture.accounts;
+        accounts
+            .delete_devices(&alice, vec!["PHONE".into()])
+            .await
+            .unwrap();
+        let refused = accounts.rename_device(&alice, "PHONE".into(), None).await;
+        assert!(matches!(refused, Err(Error::NoSuchDevice)));
+        fixture.session(&bob).await;
+    }
+}

@@ -60,3 +60,36 @@ impl Accounts {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn the_same_filter_has_the_same_id() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        let filter = |limit: u32| -> FilterDefinition {
+            serde_json::from_value(json!({ "room": { "timeline": { "limit": limit } } })).unwrap()
+        };
+        let create = async |limit| {
+            accounts
+                .create_filter(&session, &filter(limit))
+                .await
+                .unwrap()
+        };
+        let first = create(1).await;
+        assert_ne!(first, create(2).await);
+        assert_eq!(first, create(1).await);
+        let found = accounts.filter(&session, &first).await.unwrap();
+        assert_eq!(found.room.timeline.limit, Some(1_u32.into()));
+        for id in ["17", "nonsense", "-1"] {
+            let missing = accounts.filter(&session, id).await;
+            assert!(matches!(missing, Err(Error::NotFound("filter"))));
+        }
+    }
+}

@@ -96,3 +96,43 @@ impl LastSeen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn many_requests_make_one_batch() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        let seen = async || {
+            let device = accounts.device(&session, &session.device_id).await.unwrap();
+            (device.last_seen_ts, device.last_seen_ip)
+        };
+        let first = accounts.now_ms();
+        accounts.touch(&session, Some([192, 0, 2, 1].into()));
+        fixture.pass(std::time::Duration::from_secs(1));
+        accounts.touch(&session, None);
+        assert_eq!(seen().await, (None, None));
+        assert_eq!(accounts.inner.last_seen.lock().devices, 1);
+
+        accounts.flush_last_seen().await;
+        assert_eq!(
+            seen().await,
+            (Some(first + 1_000), Some("192.0.2.1".to_owned()))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_due_after_a_minute() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let last_seen = LastSeen::default();
+        assert!(last_seen.note(&session, None, 0).is_none());
+        assert!(last_seen.note(&session, None, BATCH_MS - 1).is_none());
+        assert_eq!(last_seen.note(&session, None, BATCH_MS).unwrap().devices, 1);
+        assert_eq!(last_seen.lock().devices, 0);
+    }
+}

@@ -47,3 +47,24 @@ impl Accounts {
             .get(&secret::hash(token), self.now_ms())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn a_token_names_its_user_for_an_hour() {
+        let fixture = Fixture::new();
+        let alice = user_id!("@alice:example.org");
+        let (token, lifetime) = fixture.accounts.issue_open_id_token(alice);
+        assert_eq!(
+            fixture.accounts.open_id_user(&token).as_deref(),
+            Some(alice)
+        );
+        assert_eq!(fixture.accounts.open_id_user("lxo_nonsense"), None);
+        fixture.pass(lifetime);
+        assert_eq!(fixture.accounts.open_id_user(&token), None);
+    }
+}

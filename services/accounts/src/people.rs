@@ -57,3 +57,58 @@ fn name(user: &DirectoryUser) -> String {
         .unwrap_or_default()
         .to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn people_are_found_by_any_part_of_their_name() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        for (username, name) in [
+            ("bob", "Böb Müller"),
+            ("carol", "Bobbie"),
+            ("dave", "Émile"),
+        ] {
+            fixture.create(username).await;
+            let user_id = format!("@{username}:example.org");
+            let named =
+                accounts.set_display_name(user_id.as_str().try_into().unwrap(), name.to_owned());
+            named.await.unwrap();
+        }
+        let search = async |term: &str| -> Vec<String> {
+            let (found, _) = accounts.search_users(&session, term, 10).await.unwrap();
+            found
+                .iter()
+                .map(|user| user.user_id.localpart().to_owned())
+                .collect()
+        };
+        assert_eq!(search("bob").await, ["bob", "carol"]);
+        assert_eq!(search("MÜLLER böb").await, ["bob"]);
+        assert_eq!(search("émi").await, ["dave"]);
+        assert_eq!(search("@dave:example.org").await, ["dave"]);
+        // The searcher is not looking for herself.
+        assert!(search("alice").await.is_empty());
+        assert!(search(" ").await.is_empty());
+
+        let (found, is_limited) = accounts.search_users(&session, "example", 2).await.unwrap();
+        assert_eq!((found.len(), is_limited), (2, true));
+    }
+
+    #[tokio::test]
+    async fn who_is_gone_is_not_found() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        fixture.create("bob").await;
+        let bob = ruma::user_id!("@bob:example.org");
+        fixture.accounts.deactivate(bob, false).await.unwrap();
+        let (found, _) = fixture
+            .accounts
+            .search_users(&session, "bob", 10)
+            .await
+            .unwrap();
+        assert!(found.is_empty());
+    }
+}

@@ -122,3 +122,77 @@ impl Accounts {
 fn is_unset(value: &Value) -> bool {
     value.is_null() || value.as_str().is_some_and(str::is_empty)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[tokio::test]
+    async fn fields_come_and_go() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let set = async |field: &str, value: Value| {
+            fixture
+                .accounts
+                .set_profile_field(&session, field, value)
+                .await
+        };
+        let get = async |field: &str| {
+            let user_id = &session.user_id;
+            fixture
+                .accounts
+                .profile_field(user_id, field)
+                .await
+                .unwrap()
+        };
+        set("displayname", json!("Alice")).await.unwrap();
+        set("m.tz", json!("Europe/Luxembourg")).await.unwrap();
+        set("org.example.pet", json!({ "cat": true }))
+            .await
+            .unwrap();
+        assert_eq!(get("displayname").await, Some(json!("Alice")));
+        assert_eq!(get("org.example.pet").await, Some(json!({ "cat": true })));
+        for unset in [json!(""), json!(null)] {
+            set("displayname", json!("Alice")).await.unwrap();
+            set("displayname", unset).await.unwrap();
+            assert_eq!(get("displayname").await, None);
+        }
+        let fields = fixture.accounts.profile(&session.user_id).await.unwrap();
+        assert_eq!(fields.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_profile_has_bounds() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let set = async |field: &str, value: Value| {
+            fixture
+                .accounts
+                .set_profile_field(&session, field, value)
+                .await
+        };
+        let long = "x".repeat(40_000);
+        assert!(matches!(
+            set(&"k".repeat(256), json!(1)).await,
+            Err(Error::KeyTooLarge)
+        ));
+        assert!(matches!(
+            set("displayname", json!(long)).await,
+            Err(Error::TooLarge(_))
+        ));
+        assert!(matches!(
+            set("avatar_url", json!(1)).await,
+            Err(Error::Invalid { .. })
+        ));
+        set("a", json!(long)).await.unwrap();
+        assert!(matches!(
+            set("b", json!(long)).await,
+            Err(Error::ProfileTooLarge)
+        ));
+        let fields = fixture.accounts.profile(&session.user_id).await.unwrap();
+        assert_eq!(fields.len(), 1);
+    }
+}

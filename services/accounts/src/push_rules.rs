@@ -37,6 +37,9 @@ impl Accounts {
     ) -> Result<()> {
         self.edit_push_rules(session, move |rules| {
             let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+            if [&after, &before].contains(&&Some(id.clone())) {
+                return Err(invalid("it cannot stand next to itself".to_owned()));
+            }
             let old = rules.get(kind.clone(), &id).map(|rule| rule.enabled());
             if old.is_some() && (after.is_some() || before.is_some()) {
                 // Positions are counted in the set without the rule that moves.
@@ -156,5 +159,97 @@ fn invalid(why: String) -> Error {
     Error::Invalid {
         what: "push rule",
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::push::NewPatternedPushRule;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    fn content_rule(id: &str) -> NewPushRule {
+        let rule = NewPatternedPushRule::new(id.to_owned(), id.to_owned(), Vec::new());
+        NewPushRule::Content(rule)
+    }
+
+    async fn content_ids(fixture: &Fixture, session: &Session) -> Vec<String> {
+        let rules = fixture.accounts.push_rules(session).await.unwrap();
+        let ids = rules.content.iter().map(|rule| rule.rule_id.clone());
+        ids.filter(|id| !id.starts_with('.')).collect()
+    }
+
+    #[tokio::test]
+    async fn an_account_starts_with_the_servers_rules() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let rules = fixture.accounts.push_rules(&session).await.unwrap();
+        assert!(rules.get(RuleKind::Override, ".m.rule.master").is_some());
+        let stored = fixture.accounts.account_data(&session, EVENT_TYPE).await;
+        assert!(stored.unwrap().get().contains("alice"));
+    }
+
+    #[tokio::test]
+    async fn rules_move_and_keep_what_they_are() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        let put = async |id: &str, after: Option<&str>, before: Option<&str>| {
+            let (after, before) = (after.map(Into::into), before.map(Into::into));
+            accounts
+                .set_push_rule(&session, content_rule(id), after, before)
+                .await
+        };
+        for id in ["c", "b", "a"] {
+            put(id, None, None).await.unwrap();
+        }
+        assert_eq!(content_ids(&fixture, &session).await, ["a", "b", "c"]);
+        accounts
+            .enable_push_rule(&session, RuleKind::Content, "a".to_owned(), false)
+            .await
+            .unwrap();
+        // To the very end, where nothing comes after.
+        put("a", Some("c"), None).await.unwrap();
+        assert_eq!(content_ids(&fixture, &session).await, ["b", "c", "a"]);
+        let rules = accounts.push_rules(&session).await.unwrap();
+        assert!(!rules.get(RuleKind::Content, "a").unwrap().enabled());
+        put("a", None, Some("c")).await.unwrap();
+        assert_eq!(content_ids(&fixture, &session).await, ["b", "a", "c"]);
+
+        for (after, before) in [
+            (Some("a"), None),
+            (Some("none"), None),
+            (Some("c"), Some("b")),
+        ] {
+            let refused = put("a", after, before).await;
+            assert!(matches!(refused, Err(Error::Invalid { .. })));
+        }
+        assert_eq!(content_ids(&fixture, &session).await, ["b", "a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn the_servers_rules_stay_and_unknown_ones_are_not_there() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        let delete = async |id: &str| {
+            accounts
+                .delete_push_rule(&session, RuleKind::Override, id.to_owned())
+                .await
+        };
+        assert!(matches!(
+            delete(".m.rule.master").await,
+            Err(Error::Invalid { .. })
+        ));
+        assert!(matches!(delete("none").await, Err(Error::NotFound(_))));
+        let refused = accounts
+            .set_push_rule(&session, content_rule(".mine"), None, None)
+            .await;
+        assert!(matches!(refused, Err(Error::Invalid { .. })));
+        let refused = accounts
+            .set_push_rule_actions(&session, RuleKind::Room, "!a:b".to_owned(), Vec::new())
+            .await;
+        assert!(matches!(refused, Err(Error::NotFound(_))));
     }
 }

@@ -107,3 +107,65 @@ fn invalid(error: serde_json::Error) -> Error {
         why: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{RoomVersionId, room_id};
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::testing::Fixture;
+
+    fn room() -> &'static RoomId {
+        room_id!("!a:example.org")
+    }
+
+    #[tokio::test]
+    async fn tags_are_edited_one_by_one() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        accounts
+            .store()
+            .write(|tx| tx.insert_room(room(), &RoomVersionId::V11))
+            .await
+            .unwrap();
+        let set = async |tag: &str| {
+            accounts
+                .set_tag(&session, room(), tag.into(), TagInfo::new())
+                .await
+        };
+        set("m.favourite").await.unwrap();
+        set("u.work").await.unwrap();
+        accounts
+            .delete_tag(&session, room(), TagName::Favorite)
+            .await
+            .unwrap();
+        let tags = accounts.tags(&session, room()).await.unwrap();
+        assert_eq!(
+            tags.keys().map(AsRef::as_ref).collect::<Vec<_>>(),
+            ["u.work"]
+        );
+
+        let long = set(&"x".repeat(256)).await;
+        assert!(matches!(long, Err(Error::TooLarge("tag"))));
+        let broken = RawValue::from_string(r#"{"tags":7}"#.to_owned()).unwrap();
+        accounts
+            .set_room_account_data(&session, room(), EVENT_TYPE, broken)
+            .await
+            .unwrap();
+        assert!(accounts.tags(&session, room()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_room_that_nobody_knows_has_no_tags() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        assert!(accounts.tags(&session, room()).await.unwrap().is_empty());
+        let refused = accounts
+            .set_tag(&session, room(), TagName::Favorite, TagInfo::new())
+            .await;
+        assert!(matches!(refused, Err(Error::NotFound("room"))));
+    }
+}

@@ -136,7 +136,7 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
     };
     Ok(Account {
         user_nid: row.get(0)?,
-        user_id: parse(1, user_id, |id| UserId::parse(id))?,
+        user_id: parse(1, user_id, UserId::parse)?,
         password_hash: row.get(2)?,
         is_admin: row.get(3)?,
         created_ts: row.get(4)?,

@@ -131,7 +131,7 @@ fn session(row: &Row<'_>) -> rusqlite::Result<TokenSession> {
     Ok(TokenSession {
         pair: row.get(0)?,
         user_nid: row.get(1)?,
-        user_id: parse(2, user_id, |id| UserId::parse(id))?,
+        user_id: parse(2, user_id, UserId::parse)?,
         device_id: row.get::<_, String>(3)?.into(),
         access_expires_ts: row.get(4)?,
         is_unconfirmed: row.get(5)?,
