@@ -273,3 +273,87 @@ fn aliases_in(content: &CanonicalJsonObject) -> Result<Vec<OwnedRoomAliasId>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{RoomVersionId, owned_room_alias_id};
+    use serde_json::json;
+
+    use super::*;
+    use crate::test_rooms::{TestRooms, content, user};
+
+    #[tokio::test]
+    async fn an_alias_leads_to_its_room_until_it_is_deleted() {
+        let rooms = TestRooms::new();
+        let (alice, bob, carol) = (user("alice"), user("bob"), user("carol"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        rooms.enter(&bob, &room_id).await.unwrap();
+        let alias = owned_room_alias_id!("#club:one");
+        let error = rooms.set_alias(&carol, &alias, &room_id).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        rooms.set_alias(&bob, &alias, &room_id).await.unwrap();
+        let error = rooms.set_alias(&alice, &alias, &room_id).await.unwrap_err();
+        assert!(matches!(error, Error::AliasInUse(_)), "{error}");
+        let target = rooms.resolve_alias(&alias).await.unwrap();
+        assert_eq!(target.room_id, room_id);
+        assert_eq!(target.servers, ["one"]);
+
+        let canonical = json!({ "alias": alias, "alt_aliases": [alias] });
+        rooms
+            .set_state(&alice, &room_id, "m.room.canonical_alias", canonical)
+            .await
+            .unwrap();
+        let error = rooms.delete_alias(&carol, &alias, false).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        rooms.delete_alias(&alice, &alias, false).await.unwrap();
+        let error = rooms.resolve_alias(&alias).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound(_)), "{error}");
+        let event_type = StateEventType::RoomCanonicalAlias;
+        let event = rooms.state(&room_id, event_type, "").await.unwrap();
+        assert_eq!(content(&event), json!({ "alt_aliases": [] }));
+    }
+
+    #[tokio::test]
+    async fn a_room_claims_only_aliases_that_lead_to_it() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let other_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let alias = owned_room_alias_id!("#other:one");
+        rooms.set_alias(&alice, &alias, &other_id).await.unwrap();
+        let claim = |content| rooms.set_state(&alice, &room_id, "m.room.canonical_alias", content);
+        for content in [
+            json!({ "alias": alias }),
+            json!({ "alt_aliases": ["#none:one"] }),
+        ] {
+            let error = claim(content).await.unwrap_err();
+            assert!(matches!(error, Error::BadAlias(_)), "{error}");
+        }
+        let error = claim(json!({ "alias": "no alias" })).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidParam(_)), "{error}");
+        let foreign = owned_room_alias_id!("#club:two");
+        let error = rooms
+            .set_alias(&alice, &foreign, &room_id)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::InvalidParam(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn listing_a_room_takes_power() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        rooms.enter(&bob, &room_id).await.unwrap();
+        let error = rooms
+            .publish(&bob, &room_id, true, false)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        let listed = || async { rooms.store.read(|tx| tx.published_rooms()).await.unwrap() };
+        rooms.publish(&alice, &room_id, true, false).await.unwrap();
+        assert_eq!(listed().await.first().map(|(_, joined)| *joined), Some(2));
+        rooms.publish(&bob, &room_id, false, true).await.unwrap();
+        assert_eq!(listed().await, []);
+    }
+}

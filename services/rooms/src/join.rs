@@ -160,3 +160,128 @@ fn servers_to_ask(
     );
     Ok(servers)
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{RoomVersionId, events::StateEventType};
+    use serde_json::json;
+
+    use super::*;
+    use crate::test_rooms::{TestRooms, content, moderate, user};
+
+    async fn set_rule(rooms: &TestRooms, room_id: &RoomId, content: serde_json::Value) {
+        rooms
+            .set_state(&user("alice"), room_id, "m.room.join_rules", content)
+            .await
+            .unwrap();
+    }
+
+    fn knock(user: &UserId, room_id: &RoomId) -> Join {
+        Join {
+            user: user.to_owned(),
+            room_id: room_id.to_owned(),
+            via: Vec::new(),
+            reason: Some("please".to_owned()),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_invite_opens_a_private_room() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        set_rule(&rooms, &room_id, json!({ "join_rule": "invite" })).await;
+        let error = rooms.enter(&bob, &room_id).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        let invite = moderate("alice", &room_id, "bob");
+        rooms.invite(invite, false).await.unwrap();
+        rooms.enter(&bob, &room_id).await.unwrap();
+        // Once more changes nothing.
+        rooms.enter(&bob, &room_id).await.unwrap();
+        assert_eq!(
+            rooms.membership(&room_id, &bob).await,
+            MembershipState::Join
+        );
+    }
+
+    #[tokio::test]
+    async fn a_member_of_an_allowing_room_joins_on_the_word_of_one_who_may_invite() {
+        let rooms = TestRooms::new();
+        let (alice, bob, carol) = (user("alice"), user("bob"), user("carol"));
+        for (version, rule) in [
+            (RoomVersionId::V8, "restricted"),
+            (RoomVersionId::V10, "knock_restricted"),
+            (RoomVersionId::V12, "restricted"),
+        ] {
+            let club = rooms.public_room(&alice, version.clone()).await;
+            let room_id = rooms.public_room(&alice, version).await;
+            let allow = json!([
+                { "type": "org.example.unknown" },
+                { "type": "m.room_membership", "room_id": club },
+            ]);
+            set_rule(
+                &rooms,
+                &room_id,
+                json!({ "join_rule": rule, "allow": allow }),
+            )
+            .await;
+            rooms.enter(&bob, &club).await.unwrap();
+            rooms.enter(&bob, &room_id).await.unwrap();
+            let member = StateEventType::RoomMember;
+            let join = rooms.state(&room_id, member, bob.as_str()).await.unwrap();
+            assert_eq!(
+                content(&join)["join_authorised_via_users_server"],
+                "@alice:one"
+            );
+            let error = rooms.enter(&carol, &room_id).await.unwrap_err();
+            assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_here_may_invite_the_way_leads_elsewhere() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let club = rooms.public_room(&alice, RoomVersionId::V11).await;
+        let room_id = rooms.public_room(&alice, RoomVersionId::V11).await;
+        let levels = json!({ "users": { "@alice:one": 100 }, "invite": 101 });
+        rooms
+            .set_state(&alice, &room_id, "m.room.power_levels", levels.clone())
+            .await
+            .unwrap_err();
+        let levels = json!({ "users": { "@alice:one": 50 }, "invite": 100 });
+        let allow = json!([{ "type": "m.room_membership", "room_id": club }]);
+        set_rule(
+            &rooms,
+            &room_id,
+            json!({ "join_rule": "restricted", "allow": allow }),
+        )
+        .await;
+        rooms
+            .set_state(&alice, &room_id, "m.room.power_levels", levels)
+            .await
+            .unwrap();
+        rooms.enter(&bob, &club).await.unwrap();
+        let error = rooms.enter(&bob, &room_id).await.unwrap_err();
+        assert!(matches!(error, Error::RoomNotResident(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_knock_waits_for_an_invite() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V7).await;
+        let error = rooms.knock(knock(&bob, &room_id)).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        set_rule(&rooms, &room_id, json!({ "join_rule": "knock" })).await;
+        rooms.knock(knock(&bob, &room_id)).await.unwrap();
+        assert_eq!(
+            rooms.membership(&room_id, &bob).await,
+            MembershipState::Knock
+        );
+        rooms.enter(&bob, &room_id).await.unwrap_err();
+        let invite = moderate("alice", &room_id, "bob");
+        rooms.invite(invite, false).await.unwrap();
+        rooms.enter(&bob, &room_id).await.unwrap();
+    }
+}

@@ -199,3 +199,107 @@ fn membership(
     };
     Ok(tx.member(room.nid, user)?.map(|member| member.membership))
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+
+    use super::*;
+    use crate::test_rooms::{TestRooms, moderate, user};
+
+    #[tokio::test]
+    async fn who_is_banned_stays_out_until_unbanned() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let about_bob = || moderate("alice", &room_id, "bob");
+        rooms.enter(&bob, &room_id).await.unwrap();
+        rooms.ban(about_bob()).await.unwrap();
+        let error = rooms.enter(&bob, &room_id).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        let error = rooms.kick(about_bob()).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Forbidden(_)),
+            "a kick lifts no ban: {error}"
+        );
+        rooms.unban(about_bob()).await.unwrap();
+        assert_eq!(
+            rooms.membership(&room_id, &bob).await,
+            MembershipState::Leave
+        );
+        let error = rooms.unban(about_bob()).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        rooms.enter(&bob, &room_id).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn moderating_takes_power() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V11).await;
+        rooms.enter(&bob, &room_id).await.unwrap();
+        for result in [
+            rooms.kick(moderate("bob", &room_id, "alice")).await,
+            rooms.ban(moderate("bob", &room_id, "alice")).await,
+            rooms
+                .invite(moderate("bob", &room_id, "carol"), false)
+                .await,
+            rooms.kick(moderate("alice", &room_id, "carol")).await,
+        ] {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_room_that_was_left_is_forgotten() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let error = rooms.forget(&bob, &room_id).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound(_)), "{error}");
+        rooms.enter(&bob, &room_id).await.unwrap();
+        let error = rooms.forget(&bob, &room_id).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidParam(_)), "{error}");
+        rooms.leave(&bob, &room_id, None).await.unwrap();
+        rooms.leave(&bob, &room_id, None).await.unwrap();
+        rooms.forget(&bob, &room_id).await.unwrap();
+        let is_forgotten = || {
+            let (room_id, bob) = (room_id.clone(), bob.clone());
+            rooms.store.read(move |tx| {
+                let room = tx.room_by_id(&room_id)?.unwrap();
+                let member = tx.member(room.nid, tx.user_nid(&bob)?.unwrap())?;
+                Ok::<_, luxchat_store::Error>(member.unwrap().forgotten)
+            })
+        };
+        assert!(is_forgotten().await.unwrap());
+        // Who comes back remembers.
+        rooms.enter(&bob, &room_id).await.unwrap();
+        assert!(!is_forgotten().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_invite_is_declined_and_taken_back() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let about_bob = || moderate("alice", &room_id, "bob");
+        rooms.invite(about_bob(), true).await.unwrap();
+        rooms.leave(&bob, &room_id, None).await.unwrap();
+        assert_eq!(
+            rooms.membership(&room_id, &bob).await,
+            MembershipState::Leave
+        );
+        rooms.invite(about_bob(), true).await.unwrap();
+        rooms.kick(about_bob()).await.unwrap();
+        assert_eq!(
+            rooms.membership(&room_id, &bob).await,
+            MembershipState::Leave
+        );
+        let error = rooms
+            .leave(&user("carol"), &room_id, None)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::NotFound(_)), "{error}");
+    }
+}

@@ -81,3 +81,42 @@ impl Rooms {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::test_rooms::{TestRooms, content, user};
+
+    #[tokio::test]
+    async fn rooms_show_the_present_profile() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let joined = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let left = rooms.public_room(&alice, RoomVersionId::V11).await;
+        rooms.leave(&alice, &left, None).await.unwrap();
+        let set_name = |name: &str| {
+            let (alice, name) = (alice.clone(), json!(name));
+            rooms.store.write(move |tx| {
+                let alice = tx.user_nid_or_insert(&alice)?;
+                tx.set_profile_field(alice, "displayname", &name)
+            })
+        };
+        set_name("Alice").await.unwrap();
+        rooms.update_profile(&alice).await.unwrap();
+        let member = || rooms.state(&joined, StateEventType::RoomMember, alice.as_str());
+        let first = member().await.unwrap();
+        assert_eq!(
+            content(&first),
+            json!({ "membership": "join", "displayname": "Alice" })
+        );
+        rooms.update_profile(&alice).await.unwrap();
+        assert_eq!(member().await.unwrap().event_id(), first.event_id());
+        assert_eq!(
+            rooms.membership(&left, &alice).await,
+            MembershipState::Leave
+        );
+    }
+}

@@ -273,3 +273,104 @@ fn numbers_for_strings(value: &mut CanonicalJsonValue) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::{RoomAliasId, owned_room_alias_id};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::test_rooms::{TestRooms, content, moderate, user};
+
+    fn upgrade(room_id: &RoomId, version: RoomVersionId) -> Upgrade {
+        Upgrade {
+            user: user("alice"),
+            room_id: room_id.to_owned(),
+            version,
+            additional_creators: vec![user("carol")],
+        }
+    }
+
+    async fn content_of(rooms: &TestRooms, room_id: &RoomId, event_type: StateEventType) -> Value {
+        content(&rooms.state(room_id, event_type, "").await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_new_room_is_as_the_old_one_was() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        for (from, to) in [
+            (RoomVersionId::V6, RoomVersionId::V11),
+            (RoomVersionId::V11, RoomVersionId::V12),
+            (RoomVersionId::V12, RoomVersionId::V12),
+            (RoomVersionId::V12, RoomVersionId::V10),
+        ] {
+            let old = rooms.public_room(&alice, from).await;
+            rooms
+                .set_state(&alice, &old, "m.room.name", json!({ "name": "club" }))
+                .await
+                .unwrap();
+            rooms.ban(moderate("alice", &old, "mallory")).await.unwrap();
+            rooms.enter(&bob, &old).await.unwrap();
+            let alias = RoomAliasId::parse(format!("#club-{to}:one")).unwrap();
+            let alias = if rooms.resolve_alias(&alias).await.is_ok() {
+                owned_room_alias_id!("#other:one")
+            } else {
+                alias
+            };
+            rooms.set_alias(&alice, &alias, &old).await.unwrap();
+
+            let new = rooms.upgrade(upgrade(&old, to.clone())).await.unwrap();
+
+            let create = content_of(&rooms, &new, StateEventType::RoomCreate).await;
+            assert_eq!(create["predecessor"]["room_id"], json!(old));
+            assert_eq!(create["room_version"], json!(to));
+            let is_12 = to == RoomVersionId::V12;
+            assert_eq!(create.get("additional_creators").is_some(), is_12);
+            let name = content_of(&rooms, &new, StateEventType::RoomName).await;
+            assert_eq!(name["name"], "club");
+            let rule = content_of(&rooms, &new, StateEventType::RoomJoinRules).await;
+            assert_eq!(rule["join_rule"], "public");
+            let levels = content_of(&rooms, &new, StateEventType::RoomPowerLevels).await;
+            assert_eq!(levels["users"].get("@alice:one").is_none(), is_12);
+            assert_eq!(
+                rooms.membership(&new, &user("mallory")).await,
+                MembershipState::Ban
+            );
+            assert_eq!(rooms.membership(&new, &bob).await, MembershipState::Leave);
+            assert_eq!(rooms.resolve_alias(&alias).await.unwrap().room_id, new);
+
+            let tombstone = content_of(&rooms, &old, StateEventType::RoomTombstone).await;
+            assert_eq!(tombstone["replacement_room"], json!(new));
+            let error = rooms.say(&bob, &old, "anyone?").await.unwrap_err();
+            assert!(matches!(error, Error::Forbidden(_)), "{error}");
+            rooms.enter(&bob, &new).await.unwrap();
+            rooms.say(&bob, &new, "here").await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn replacing_a_room_takes_power_and_a_known_version() {
+        let rooms = TestRooms::new();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        rooms.enter(&bob, &room_id).await.unwrap();
+        let mut of_bob = upgrade(&room_id, RoomVersionId::V12);
+        of_bob.user = bob;
+        let error = rooms.upgrade(of_bob).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        let unknown = upgrade(&room_id, RoomVersionId::V1);
+        let error = rooms.upgrade(unknown).await.unwrap_err();
+        assert!(matches!(error, Error::UnsupportedVersion(_)), "{error}");
+    }
+
+    #[test]
+    fn levels_written_as_strings_become_numbers() {
+        let mut levels = json!({ "ban": "50", "users": { "@a:one": " 100 " }, "invite": 3 })
+            .try_into()
+            .unwrap();
+        numbers_for_strings(&mut levels);
+        let expected = json!({ "ban": 50, "users": { "@a:one": 100 }, "invite": 3 });
+        assert_eq!(levels, CanonicalJsonValue::try_from(expected).unwrap());
+    }
+}
