@@ -29,6 +29,8 @@ pub enum Placement {
     Backfilled {
         /// The state before it.
         before: Coordinate,
+        /// The state after it, which is written down already.
+        after: Coordinate,
     },
 }
 
@@ -80,7 +82,10 @@ pub fn append(
             insert(tx, room, event, place, origin)
         }
         Placement::Unseen { before } => unseen(tx, room, event, before, origin),
-        Placement::Backfilled { before } => backfill(tx, room, event, before, origin),
+        Placement::Backfilled { before, after } => {
+            let place = Place::seen(Visibility::Oldest, before, after);
+            backfill(tx, room, event, place, before, origin)
+        }
         Placement::Live { before, current } => match current {
             CurrentState::Follows => follow(tx, room, event, before, origin),
             CurrentState::Resolved(changes) => merge(tx, room, event, before, &changes, origin),
@@ -162,10 +167,11 @@ fn backfill(
     tx: &mut WriteTx<'_>,
     room: &mut Room,
     event: &Authorised,
+    place: Place,
     before: Coordinate,
     origin: Origin,
 ) -> Result<Option<Inserted>> {
-    let Some(inserted) = insert_beside(tx, room, event, before, Visibility::Oldest, origin)? else {
+    let Some(inserted) = insert(tx, room, event, place, origin)? else {
         return Ok(None);
     };
     note_parents(tx, room, event, inserted)?;

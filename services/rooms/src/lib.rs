@@ -11,6 +11,8 @@ mod append;
 mod assess;
 mod auth_checks;
 mod authorise;
+mod backfill;
+mod backfill_plan;
 mod create;
 mod draft;
 mod error;

@@ -1,7 +1,7 @@
 use http::StatusCode;
 use luxchat_http::ApiError;
 use luxchat_rooms::Error as RoomsError;
-use ruma::api::error::ErrorKind;
+use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
 
 use super::Error;
 
@@ -11,14 +11,25 @@ impl From<RoomsError> for Error {
         let message = error.to_string();
         let bad_request = |kind| ApiError::new(StatusCode::BAD_REQUEST, kind, message.clone());
         match error {
-            E::Forbidden(_) => ApiError::forbidden(message),
+            E::Forbidden(_) | E::UnableToAuthoriseJoin | E::UnableToGrantJoin => {
+                ApiError::forbidden(message)
+            }
             E::NotFound(_) | E::RoomNotResident(_) => ApiError::not_found(message),
-            E::UnsupportedVersion(_) => bad_request(ErrorKind::UnsupportedRoomVersion),
+            E::UnsupportedVersion(_) | E::IncompatibleVersion(_) => {
+                bad_request(ErrorKind::UnsupportedRoomVersion)
+            }
+            E::IncompatibleVersion(version) => bad_request(ErrorKind::IncompatibleRoomVersion(
+                IncompatibleRoomVersionErrorData::new(version),
+            )),
+            E::UnableToAuthoriseJoin => bad_request(ErrorKind::UnableToAuthorizeJoin),
+            E::UnableToGrantJoin => bad_request(ErrorKind::UnableToGrantJoin),
             E::TooLarge(_) => ApiError::too_large(message),
             E::InvalidParam(_) => ApiError::invalid_param(message),
             E::BadJson(_) => ApiError::bad_json(message),
             E::BadState(_) => bad_request(ErrorKind::BadState),
             E::AliasInUse(_) => bad_request(ErrorKind::RoomInUse),
+            E::BadAlias(_) => bad_request(ErrorKind::BadAlias),
+            E::Internal(_) => ApiError::internal(message),
             E::Pdu(_) => ApiError::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, message),
             E::Remote(error) => return error.into(),
             E::Store(error) => return error.into(),

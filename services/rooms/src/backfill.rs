@@ -1,0 +1,218 @@
+//! Fetching history from before this server was in a room.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
+
+use std::{collections::HashMap, sync::Arc};
+
+use luxchat_store::{Coordinate, EventStatus, Pdu, RoomNid, WriteTx};
+use ruma::{OwnedEventId, OwnedServerName, RoomId, UInt, api::federation::backfill::get_backfill};
+
+use crate::{
+    Error, Origin, PduError, Placement, Result, Rooms, append,
+    backfill_plan::{Place, Plan},
+    ordering::parents_first,
+    receive::Inbound,
+    receive_checks::verify_answer,
+    resolve::State,
+};
+
+/// Missing events asked for at once.
+const MAX_FROM: usize = 10;
+
+/// Servers asked in turn.
+const MAX_SERVERS: usize = 3;
+
+/// Events asked for at most.
+const MAX_EVENTS: usize = 100;
+
+/// What is missing at the beginning of a room's timeline.
+struct Beginning {
+    room: RoomNid,
+    missing: Vec<OwnedEventId>,
+    /// The state before an event that follows what is missing.
+    near: Coordinate,
+    servers: Vec<OwnedServerName>,
+}
+
+impl Rooms {
+    /// Fetches at most `limit` of the events before the oldest ones that this server has of a room, and says how many it
+    /// got. Zero where there are none, or nobody has them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where this server does not hold the room.
+    pub async fn backfill(&self, room_id: &RoomId, limit: usize) -> Result<usize> {
+        let Some(beginning) = self.beginning(room_id).await? else {
+            return Ok(0);
+        };
+        for server in &beginning.servers {
+            match self.backfill_from(server, room_id, &beginning, limit).await {
+                Ok(0) => {}
+                Ok(count) => return Ok(count),
+                Err(error) => tracing::info!(%server, %room_id, %error, "no history to be had"),
+            }
+        }
+        Ok(0)
+    }
+
+    async fn beginning(&self, room_id: &RoomId) -> Result<Option<Beginning>> {
+        let room_id = room_id.to_owned();
+        let own = self.server_name().to_owned();
+        self.store
+            .read(move |tx| {
+                let room = tx.room_by_id(&room_id)?.ok_or(Error::NotFound("room"))?.nid;
+                let missing = tx.missing_prevs(room, MAX_FROM)?;
+                let Some((_, child)) = missing.first() else {
+                    return Ok(None);
+                };
+                let child = tx.event(room, child)?.ok_or(Error::NotFound("event"))?;
+                let near = child.before.ok_or(Error::NotFound("event"))?;
+                let mut servers = vec![child.pdu()?.sender().server_name().to_owned()];
+                for (_, server) in tx.servers_in_room(room)? {
+                    if !servers.contains(&server) {
+                        servers.push(server);
+                    }
+                }
+                servers.retain(|server| *server != own);
+                servers.truncate(MAX_SERVERS);
+                let mut missing: Vec<_> = missing.into_iter().map(|(missing, _)| missing).collect();
+                missing.dedup();
+                Ok(Some(Beginning {
+                    room,
+                    missing,
+                    near,
+                    servers,
+                }))
+            })
+            .await
+    }
+
+    async fn backfill_from(
+        &self,
+        server: &OwnedServerName,
+        room_id: &RoomId,
+        beginning: &Beginning,
+        limit: usize,
+    ) -> Result<usize> {
+        let inbound = self.inbound(server, room_id).await?;
+        let inbound = inbound.ok_or(Error::NotFound("room"))?;
+        let limit = u32::try_from(limit.min(MAX_EVENTS)).unwrap_or(u32::MAX);
+        let request = get_backfill::v1::Request::new(
+            room_id.to_owned(),
+            beginning.missing.clone(),
+            UInt::from(limit),
+        );
+        let answer = self.federation.request(server, request).await?;
+        let verified = verify_answer(&self.federation, answer.pdus, &inbound.rules).await?;
+        let _turn = self.room_locks.lock(room_id).await;
+        let mut needed = Vec::new();
+        for event in &verified {
+            needed.extend(event.auth_events());
+        }
+        self.fetch_outliers(&inbound, needed).await?;
+        let own: Vec<OwnedEventId> = verified
+            .iter()
+            .map(|event| event.event_id.clone())
+            .collect();
+        let pdus: Vec<Arc<Pdu>> = verified
+            .iter()
+            .filter_map(|event| event.clone().into_pdu().ok())
+            .filter(|pdu| pdu.room_id() == room_id)
+            .collect();
+        self.store_outliers(inbound.room.nid, &inbound.rules, verified)
+            .await?;
+        let pdus = self.unplaced(beginning.room, own, pdus).await?;
+        let pdus = parents_first(pdus, |pdu| pdu.event_id(), |pdu| pdu.prev_events());
+        let gaps = self.states_before(&inbound, &pdus).await?;
+        let (room, rules, near) = (beginning.room, inbound.rules.clone(), beginning.near);
+        let plan = self
+            .store
+            .read(move |tx| Plan::make(tx, room, &rules, near, &pdus, &gaps))
+            .await?;
+        self.store.write(move |tx| place(tx, room, plan)).await
+    }
+
+    /// The events that are outliers here so far.
+    async fn unplaced(
+        &self,
+        room: RoomNid,
+        own: Vec<OwnedEventId>,
+        pdus: Vec<Arc<Pdu>>,
+    ) -> Result<Vec<Arc<Pdu>>, PduError> {
+        self.store
+            .read(move |tx| {
+                let mut outliers = Vec::with_capacity(own.len());
+                for event_id in own {
+                    let event = tx.event(room, &event_id)?;
+                    if event.is_some_and(|event| event.is_outlier()) {
+                        outliers.push(event_id);
+                    }
+                }
+                Ok(pdus
+                    .into_iter()
+                    .filter(|pdu| outliers.iter().any(|own| own == pdu.event_id()))
+                    .collect())
+            })
+            .await
+    }
+
+    /// The states before those events whose parents are neither among the events nor here, as the origin says.
+    async fn states_before(
+        &self,
+        inbound: &Inbound,
+        pdus: &[Arc<Pdu>],
+    ) -> Result<HashMap<OwnedEventId, State>, PduError> {
+        let mut states = HashMap::new();
+        for pdu in pdus {
+            let others = pdu
+                .prev_events()
+                .iter()
+                .filter(|prev| !pdus.iter().any(|pdu| pdu.event_id() == *prev))
+                .cloned()
+                .collect();
+            if !self.all_placed(inbound.room.nid, others).await? {
+                let event_id = pdu.event_id().to_owned();
+                let state = self.state_before_missing(inbound, &event_id).await?;
+                states.insert(event_id, state);
+            }
+        }
+        Ok(states)
+    }
+
+    async fn all_placed(&self, room: RoomNid, events: Vec<OwnedEventId>) -> Result<bool, PduError> {
+        self.store
+            .read(move |tx| {
+                for event_id in events {
+                    if tx.state_after(room, &event_id)?.is_none() {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            })
+            .await
+    }
+}
+
+/// Writes the states down, then the events, newest first.
+fn place(tx: &mut WriteTx<'_>, room: RoomNid, plan: Plan) -> Result<usize> {
+    let mut room = tx.room(room)?;
+    let coordinates = plan.record_states(tx, &room)?;
+    let mut count = 0;
+    for Place {
+        event,
+        before,
+        after,
+    } in plan.places.into_iter().rev()
+    {
+        let (before, after) = (coordinates[before], coordinates[after]);
+        let placement = match event.status() {
+            EventStatus::Rejected => Placement::Unseen { before },
+            EventStatus::Accepted | EventStatus::SoftFailed => {
+                Placement::Backfilled { before, after }
+            }
+        };
+        let inserted = append(tx, &mut room, &event, placement, Origin::Remote)?;
+        count += usize::from(inserted.is_some_and(|inserted| inserted.pos.is_some()));
+    }
+    Ok(count)
+}
