@@ -23,6 +23,7 @@ mod room_membership;
 mod room_send;
 mod room_state;
 mod room_upgrade;
+mod shared_secret;
 mod sync;
 mod tags;
 mod third_party;
@@ -62,6 +63,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(room_send::routes())
         .merge(room_state::routes())
         .merge(room_upgrade::routes())
+        .merge(shared_secret::routes())
         .merge(sync::routes())
         .merge(tags::routes())
         .merge(third_party::routes())

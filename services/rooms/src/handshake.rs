@@ -91,18 +91,21 @@ impl Rooms {
     }
 
     /// Asks servers in turn until one does what is asked or says that the room forbids it.
-    pub(crate) async fn ask_in_turn<T>(
+    pub(crate) async fn ask_in_turn<T, A>(
         &self,
         room_id: &RoomId,
         servers: &[OwnedServerName],
-        ask: impl AsyncFn(&OwnedServerName) -> Result<T>,
-    ) -> Result<T> {
+        ask: impl Fn(OwnedServerName) -> A,
+    ) -> Result<T>
+    where
+        A: Future<Output = Result<T>>,
+    {
         let mut last = Error::RoomNotResident(room_id.to_owned());
         let others = servers
             .iter()
             .filter(|server| *server != self.server_name());
         for server in others.take(MAX_SERVERS) {
-            match ask(server).await {
+            match ask(server.clone()).await {
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     tracing::info!(%server, %room_id, %error, "a server could not help");

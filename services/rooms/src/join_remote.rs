@@ -41,8 +41,9 @@ impl Rooms {
             membership: MembershipState::Join,
             content,
         };
-        self.ask_in_turn(room_id, servers, async |server: &OwnedServerName| {
-            self.join_via(server, &wish).await
+        self.ask_in_turn(room_id, servers, |server| {
+            let wish = &wish;
+            async move { self.join_via(&server, wish).await }
         })
         .await
     }

@@ -25,8 +25,9 @@ impl Rooms {
             membership: MembershipState::Knock,
             content,
         };
-        self.ask_in_turn(room_id, servers, async |server: &OwnedServerName| {
-            self.knock_via(server, &wish).await
+        self.ask_in_turn(room_id, servers, |server| {
+            let wish = &wish;
+            async move { self.knock_via(&server, wish).await }
         })
         .await
     }

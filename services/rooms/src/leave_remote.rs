@@ -36,8 +36,9 @@ impl Rooms {
             content,
         };
         let sent = self
-            .ask_in_turn(room_id, &servers, async |server: &OwnedServerName| {
-                self.leave_via(server, &wish).await
+            .ask_in_turn(room_id, &servers, |server| {
+                let wish = &wish;
+                async move { self.leave_via(&server, wish).await }
             })
             .await;
         let pdu = match sent {

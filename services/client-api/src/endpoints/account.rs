@@ -1,7 +1,100 @@
-use axum::Router;
+//! <https://spec.matrix.org/v1.19/client-server-api/#account-management>
 
-use crate::State;
+use axum::Router;
+use luxchat_http::{Endpoints, Matrix, Reply};
+use ruma::{
+    UserId,
+    api::client::account::{
+        ThirdPartyIdRemovalStatus, change_password::v3 as change_password,
+        deactivate::v3 as deactivate, get_3pids::v3 as get_3pids, whoami::v3 as whoami,
+    },
+    events::room::member::MembershipState,
+};
+use tracing::warn;
+
+use crate::{
+    State,
+    auth::Session,
+    error::{Answer, Error},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
+        .endpoint::<whoami::Request, _>(who_am_i)
+        .endpoint::<change_password::Request, _>(set_password)
+        .endpoint::<deactivate::Request, _>(deactivate)
+        .endpoint::<get_3pids::Request, _>(third_party_ids)
+}
+
+async fn who_am_i(session: Session, _: Matrix<whoami::Request>) -> Answer<whoami::Response> {
+    let mut response = whoami::Response::new(session.user_id.clone(), false);
+    response.device_id = Some(session.device_id.clone());
+    Ok(Reply(response))
+}
+
+async fn set_password(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<change_password::Request>,
+) -> Answer<change_password::Response> {
+    state.accounts.check_password(&request.new_password)?;
+    state
+        .accounts
+        .confirm_owner(&session, "change_password", request.auth.as_ref())
+        .await?;
+    state
+        .accounts
+        .change_password(&session, request.new_password, request.logout_devices)
+        .await?;
+    Ok(Reply(change_password::Response::new()))
+}
+
+async fn deactivate(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<deactivate::Request>,
+) -> Answer<deactivate::Response> {
+    state
+        .accounts
+        .confirm_owner(&session, "deactivate", request.auth.as_ref())
+        .await?;
+    leave_all_rooms(&state, &session.user_id).await?;
+    state
+        .accounts
+        .deactivate(&session.user_id, request.erase)
+        .await?;
+    let unbound = ThirdPartyIdRemovalStatus::Success;
+    Ok(Reply(deactivate::Response::new(unbound)))
+}
+
+/// Accounts here have no e-mail addresses or telephone numbers.
+async fn third_party_ids(_: Session, _: Matrix<get_3pids::Request>) -> Answer<get_3pids::Response> {
+    Ok(Reply(get_3pids::Response::new(Vec::new())))
+}
+
+/// Leaves every room and rejects every invite. A room that cannot be left keeps nobody from going.
+async fn leave_all_rooms(state: &State, user_id: &UserId) -> Result<(), Error> {
+    let id = user_id.to_owned();
+    let rooms = state
+        .store
+        .read(move |tx| {
+            let Some(user) = tx.user_nid(&id)? else {
+                return Ok(Vec::new());
+            };
+            let mut rooms = Vec::new();
+            for member in tx.memberships_of_user(user)? {
+                use MembershipState::{Invite, Join, Knock};
+                if matches!(member.membership, Join | Invite | Knock) {
+                    rooms.push(tx.room_id(member.room)?);
+                }
+            }
+            Ok::<_, luxchat_store::Error>(rooms)
+        })
+        .await?;
+    for room_id in rooms {
+        if let Err(error) = state.rooms.leave(user_id, &room_id, None).await {
+            warn!(%room_id, %error, "a deactivated user could not leave");
+        }
+    }
+    Ok(())
 }

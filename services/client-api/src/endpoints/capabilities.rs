@@ -1,7 +1,31 @@
-use axum::Router;
+//! <https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation>
 
-use crate::State;
+use axum::Router;
+use luxchat_http::{Endpoints, Matrix, Reply};
+use ruma::api::client::discovery::get_capabilities::v3::{
+    AccountModerationCapability, Capabilities, ChangePasswordCapability, GetLoginTokenCapability,
+    ProfileFieldsCapability, Request, Response, RoomVersionStability, RoomVersionsCapability,
+    ThirdPartyIdChangesCapability,
+};
+
+use crate::{State, auth::Session, error::Answer};
 
 pub(crate) fn routes() -> Router<State> {
-    Router::new()
+    Router::new().endpoint::<Request, _>(capabilities)
+}
+
+async fn capabilities(session: Session, _: Matrix<Request>) -> Answer<Response> {
+    let stable = luxchat_rooms::VERSIONS
+        .iter()
+        .map(|version| (version.clone(), RoomVersionStability::Stable));
+    let mut capabilities = Capabilities::new();
+    capabilities.room_versions =
+        RoomVersionsCapability::new(luxchat_rooms::DEFAULT_VERSION, stable.collect());
+    capabilities.change_password = ChangePasswordCapability::new(true);
+    capabilities.profile_fields = Some(ProfileFieldsCapability::new(true));
+    capabilities.thirdparty_id_changes = ThirdPartyIdChangesCapability::new(false);
+    capabilities.get_login_token = GetLoginTokenCapability::new(false);
+    capabilities.account_moderation =
+        AccountModerationCapability::new(session.is_admin, session.is_admin);
+    Ok(Reply(Response::new(capabilities)))
 }

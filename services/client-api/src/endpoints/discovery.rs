@@ -1,7 +1,68 @@
-use axum::Router;
+//! <https://spec.matrix.org/v1.19/client-server-api/#server-discovery>
 
-use crate::State;
+use std::collections::BTreeMap;
+
+use axum::Router;
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use ruma::api::{
+    MatrixVersion,
+    client::discovery::{
+        discover_homeserver::{self as well_known, HomeserverInfo},
+        get_supported_versions as versions,
+    },
+};
+
+use crate::{State, error::Answer};
+
+/// What is served of the specification. Where a version asks for an endpoint that this server has no use for, the endpoint
+/// answers as an unknown one does, which clients take for what it is.
+const VERSIONS: &[MatrixVersion] = &[
+    MatrixVersion::V1_1,
+    MatrixVersion::V1_2,
+    MatrixVersion::V1_3,
+    MatrixVersion::V1_4,
+    MatrixVersion::V1_5,
+    MatrixVersion::V1_6,
+    MatrixVersion::V1_7,
+    MatrixVersion::V1_8,
+    MatrixVersion::V1_9,
+    MatrixVersion::V1_10,
+    MatrixVersion::V1_11,
+    MatrixVersion::V1_12,
+    MatrixVersion::V1_13,
+    MatrixVersion::V1_14,
+    MatrixVersion::V1_15,
+    MatrixVersion::V1_16,
+    MatrixVersion::V1_17,
+    MatrixVersion::V1_18,
+    MatrixVersion::V1_19,
+];
+
+/// Before versions had one number for all APIs.
+const LEGACY_VERSION: &str = "r0.6.1";
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
+        .endpoint::<versions::Request, _>(supported_versions)
+        .endpoint::<well_known::Request, _>(homeserver)
+}
+
+async fn supported_versions(_: Matrix<versions::Request>) -> Answer<versions::Response> {
+    let numbered = VERSIONS.iter().filter_map(|version| version.as_str());
+    let versions = std::iter::once(LEGACY_VERSION).chain(numbered);
+    let mut response = versions::Response::new(versions.map(ToOwned::to_owned).collect());
+    response.unstable_features = BTreeMap::from([
+        // Profile fields, for clients that do not yet look at the version.
+        ("uk.tcpip.msc4133".to_owned(), true),
+        ("uk.tcpip.msc4133.stable".to_owned(), true),
+    ]);
+    Ok(Reply(response))
+}
+
+async fn homeserver(state: State, _: Matrix<well_known::Request>) -> Answer<well_known::Response> {
+    let base_url = state.config().base_url.clone();
+    let base_url = base_url.ok_or_else(|| ApiError::not_found("This server does not tell"))?;
+    Ok(Reply(well_known::Response::new(HomeserverInfo::new(
+        base_url,
+    ))))
 }

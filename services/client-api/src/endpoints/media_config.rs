@@ -1,7 +1,29 @@
-use axum::Router;
+//! What clients ask before they offer an upload.
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediaconfig>
 
-use crate::State;
+use axum::Router;
+use luxchat_http::{Endpoints, Matrix, Reply};
+#[expect(deprecated, reason = "clients before v1.11 ask here")]
+use ruma::api::client::media::get_media_config::v3::Request as LegacyRequest;
+use ruma::api::client::{
+    authenticated_media::get_media_config::v1 as config,
+    media::get_media_config::v3::Response as LegacyResponse,
+};
+
+use crate::{State, auth::Session, error::Answer};
 
 pub(crate) fn routes() -> Router<State> {
-    Router::new()
+    let router = Router::new().endpoint::<config::Request, _>(config);
+    #[expect(deprecated, reason = "clients before v1.11 ask here")]
+    router.endpoint::<LegacyRequest, _>(legacy_config)
+}
+
+async fn config(state: State, _: Session, _: Matrix<config::Request>) -> Answer<config::Response> {
+    let limit = state.config().max_upload_bytes.into();
+    Ok(Reply(config::Response::new(limit)))
+}
+
+async fn legacy_config(state: State, _: Session) -> Answer<LegacyResponse> {
+    let limit = state.config().max_upload_bytes.into();
+    Ok(Reply(LegacyResponse::new(limit)))
 }

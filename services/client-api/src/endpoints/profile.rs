@@ -1,7 +1,167 @@
-use axum::Router;
+//! <https://spec.matrix.org/v1.19/client-server-api/#profiles>
 
-use crate::State;
+use axum::Router;
+use http::Method;
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use ruma::{
+    OwnedUserId, UserId,
+    api::{
+        IncomingRequest, Metadata,
+        client::profile::{
+            delete_profile_field::v3 as delete_field, get_profile::v3 as get_profile,
+            get_profile_field::v3 as get_field, set_profile_field::v3 as set_field,
+        },
+        error::DeserializationError,
+        federation::query::get_profile_information::v1 as remote_profile,
+        path_builder::VersionHistory,
+    },
+    profile::{ProfileFieldName, ProfileFieldValue},
+};
+use serde::de::{Error as _, IntoDeserializer, value::SeqDeserializer};
+use serde_json::{Map, Value};
+
+use crate::{
+    State,
+    auth::Session,
+    error::{Answer, Error},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
+        .endpoint::<get_profile::Request, _>(get)
+        .endpoint::<get_field::Request, _>(get_one)
+        .endpoint::<SetField, _>(set)
+        .endpoint::<delete_field::Request, _>(delete)
+}
+
+async fn get(
+    state: State,
+    Matrix(request): Matrix<get_profile::Request>,
+) -> Answer<get_profile::Response> {
+    let fields = if is_local(&state, &request.user_id) {
+        state.accounts.profile(&request.user_id).await?
+    } else {
+        let query = remote_profile::Request::new(request.user_id.clone());
+        let server = request.user_id.server_name();
+        let profile = state.federation.request(server, query).await?;
+        profile.data.into_iter().collect()
+    };
+    Ok(Reply(fields.into_iter().collect()))
+}
+
+async fn get_one(
+    state: State,
+    Matrix(request): Matrix<get_field::Request>,
+) -> Answer<get_field::Response> {
+    let (user_id, field) = (&request.user_id, &request.field);
+    let value = if is_local(&state, user_id) {
+        state
+            .accounts
+            .profile_field(user_id, field.as_str())
+            .await?
+    } else {
+        let mut query = remote_profile::Request::new(user_id.clone());
+        query.field = Some(field.clone());
+        let profile = state
+            .federation
+            .request(user_id.server_name(), query)
+            .await?;
+        profile.get(field.as_str()).cloned()
+    };
+    let value = value.and_then(|value| ProfileFieldValue::new(field.as_str(), value).ok());
+    match (value, field) {
+        (Some(value), _) => Ok(Reply(get_field::Response::new(value))),
+        // Clients have always been told so that a user has no name or picture.
+        (None, ProfileFieldName::DisplayName | ProfileFieldName::AvatarUrl) => {
+            Ok(Reply(get_field::Response::default()))
+        }
+        (None, _) => Err(ApiError::not_found("The profile has no such field").into()),
+    }
+}
+
+async fn set(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<SetField>,
+) -> Answer<set_field::Response> {
+    session.check_is(&request.user_id)?;
+    session.check_not_suspended()?;
+    state
+        .accounts
+        .set_profile_field(&session, &request.field, request.value)
+        .await?;
+    tell_rooms(&state, &session, &request.field).await?;
+    Ok(Reply(set_field::Response::new()))
+}
+
+async fn delete(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<delete_field::Request>,
+) -> Answer<delete_field::Response> {
+    session.check_is(&request.user_id)?;
+    session.check_not_suspended()?;
+    state
+        .accounts
+        .delete_profile_field(&session, request.field.as_str())
+        .await?;
+    tell_rooms(&state, &session, request.field.as_str()).await?;
+    Ok(Reply(delete_field::Response::new()))
+}
+
+fn is_local(state: &State, user_id: &UserId) -> bool {
+    user_id.server_name() == state.store.server_name()
+}
+
+/// [`set_field::Request`], whose own parser does not take the `null` by which clients unset a name or a picture.
+#[derive(Debug)]
+struct SetField {
+    user_id: OwnedUserId,
+    field: String,
+    value: Value,
+}
+
+impl Metadata for SetField {
+    const METHOD: Method = set_field::Request::METHOD;
+    const RATE_LIMITED: bool = set_field::Request::RATE_LIMITED;
+    type Authentication = <set_field::Request as Metadata>::Authentication;
+    type PathBuilder = VersionHistory;
+    const PATH_BUILDER: VersionHistory = set_field::Request::PATH_BUILDER;
+}
+
+impl IncomingRequest for SetField {
+    type EndpointError = <set_field::Request as IncomingRequest>::EndpointError;
+    type OutgoingResponse = set_field::Response;
+
+    fn try_from_http_request_inner(
+        request: http::Request<&[u8]>,
+        path_args: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        let path = path_args.iter().map(|arg| (*arg).into_deserializer());
+        let (user_id, field): (OwnedUserId, String) = serde::Deserialize::deserialize(
+            SeqDeserializer::<_, serde::de::value::Error>::new(path),
+        )?;
+        let mut body: Map<String, Value> = serde_json::from_slice(request.body())?;
+        let value = match (body.remove(&field), field.as_str()) {
+            (Some(value), _) => value,
+            (None, "displayname" | "avatar_url") => Value::Null,
+            (None, _) => {
+                let error = serde_json::Error::custom(format!("missing field `{field}`"));
+                return Err(error.into());
+            }
+        };
+        Ok(Self {
+            user_id,
+            field,
+            value,
+        })
+    }
+}
+
+/// Name and picture stand in member events, too.
+async fn tell_rooms(state: &State, session: &Session, field: &str) -> Result<(), Error> {
+    if matches!(field, "displayname" | "avatar_url") {
+        state.rooms.update_profile(&session.user_id).await?;
+    }
+    Ok(())
 }

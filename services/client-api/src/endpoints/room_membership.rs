@@ -1,7 +1,197 @@
-use axum::Router;
+//! <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
 
-use crate::State;
+use axum::Router;
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_rooms::{Join, Moderate};
+use ruma::{
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
+    api::client::{
+        knock::knock_room::v3 as knock_room,
+        membership::{
+            ban_user::v3 as ban_user,
+            forget_room::v3 as forget_room,
+            invite_user::v3::{self as invite_user, InvitationRecipient},
+            join_room_by_id::v3 as join_room_by_id,
+            join_room_by_id_or_alias::v3 as join_room_by_id_or_alias,
+            kick_user::v3 as kick_user,
+            leave_room::v3 as leave_room,
+            unban_user::v3 as unban_user,
+        },
+    },
+};
+
+use crate::{
+    State,
+    auth::Session,
+    error::{Answer, Error},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
+        .endpoint::<join_room_by_id::Request, _>(join)
+        .endpoint::<join_room_by_id_or_alias::Request, _>(join_by_id_or_alias)
+        .endpoint::<knock_room::Request, _>(knock)
+        .endpoint::<invite_user::Request, _>(invite)
+        .endpoint::<leave_room::Request, _>(leave)
+        .endpoint::<kick_user::Request, _>(kick)
+        .endpoint::<ban_user::Request, _>(ban)
+        .endpoint::<unban_user::Request, _>(unban)
+        .endpoint::<forget_room::Request, _>(forget)
+}
+
+async fn join(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<join_room_by_id::Request>,
+) -> Answer<join_room_by_id::Response> {
+    session.check_not_suspended()?;
+    let join = Join {
+        user: session.user_id.clone(),
+        room_id: request.room_id.clone(),
+        via: Vec::new(),
+        reason: request.reason,
+    };
+    state.rooms.join(join).await?;
+    Ok(Reply(join_room_by_id::Response::new(request.room_id)))
+}
+
+async fn join_by_id_or_alias(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<join_room_by_id_or_alias::Request>,
+) -> Answer<join_room_by_id_or_alias::Response> {
+    session.check_not_suspended()?;
+    let (room_id, via) = find(&state, request.room_id_or_alias, request.via).await?;
+    let join = Join {
+        user: session.user_id.clone(),
+        room_id: room_id.clone(),
+        via,
+        reason: request.reason,
+    };
+    state.rooms.join(join).await?;
+    Ok(Reply(join_room_by_id_or_alias::Response::new(room_id)))
+}
+
+async fn knock(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<knock_room::Request>,
+) -> Answer<knock_room::Response> {
+    session.check_not_suspended()?;
+    let (room_id, via) = find(&state, request.room_id_or_alias, request.via).await?;
+    let knock = Join {
+        user: session.user_id.clone(),
+        room_id: room_id.clone(),
+        via,
+        reason: request.reason,
+    };
+    state.rooms.knock(knock).await?;
+    Ok(Reply(knock_room::Response::new(room_id)))
+}
+
+async fn invite(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<invite_user::Request>,
+) -> Answer<invite_user::Response> {
+    session.check_not_suspended()?;
+    let InvitationRecipient::UserId(invited) = request.recipient else {
+        let message = "This server knows nobody by e-mail address or phone number";
+        return Err(ApiError::forbidden(message).into());
+    };
+    let invite = Moderate {
+        sender: session.user_id.clone(),
+        room_id: request.room_id,
+        target: invited.user_id,
+        reason: invited.reason,
+    };
+    state.rooms.invite(invite, false).await?;
+    Ok(Reply(invite_user::Response::new()))
+}
+
+async fn leave(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<leave_room::Request>,
+) -> Answer<leave_room::Response> {
+    state
+        .rooms
+        .leave(&session.user_id, &request.room_id, request.reason)
+        .await?;
+    Ok(Reply(leave_room::Response::new()))
+}
+
+async fn kick(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<kick_user::Request>,
+) -> Answer<kick_user::Response> {
+    session.check_not_suspended()?;
+    let kick = moderate(&session, request.room_id, request.user_id, request.reason);
+    state.rooms.kick(kick).await?;
+    Ok(Reply(kick_user::Response::new()))
+}
+
+async fn ban(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<ban_user::Request>,
+) -> Answer<ban_user::Response> {
+    session.check_not_suspended()?;
+    let ban = moderate(&session, request.room_id, request.user_id, request.reason);
+    state.rooms.ban(ban).await?;
+    Ok(Reply(ban_user::Response::new()))
+}
+
+async fn unban(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<unban_user::Request>,
+) -> Answer<unban_user::Response> {
+    session.check_not_suspended()?;
+    let unban = moderate(&session, request.room_id, request.user_id, request.reason);
+    state.rooms.unban(unban).await?;
+    Ok(Reply(unban_user::Response::new()))
+}
+
+async fn forget(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<forget_room::Request>,
+) -> Answer<forget_room::Response> {
+    state
+        .rooms
+        .forget(&session.user_id, &request.room_id)
+        .await?;
+    Ok(Reply(forget_room::Response::new()))
+}
+
+fn moderate(
+    session: &Session,
+    room_id: OwnedRoomId,
+    target: OwnedUserId,
+    reason: Option<String>,
+) -> Moderate {
+    Moderate {
+        sender: session.user_id.clone(),
+        room_id,
+        target,
+        reason,
+    }
+}
+
+/// The room that a client means, and the servers through which it can be reached.
+async fn find(
+    state: &State,
+    room: OwnedRoomOrAliasId,
+    mut via: Vec<OwnedServerName>,
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), Error> {
+    match <&RoomId>::try_from(&*room) {
+        Ok(room_id) => Ok((room_id.to_owned(), via)),
+        Err(alias) => {
+            let target = state.rooms.resolve_alias(alias).await?;
+            via.extend(target.servers);
+            Ok((target.room_id, via))
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_rooms::SendEvent;
 use ruma::api::client::{
     membership::{
         get_member_events::v3 as get_member_events, joined_members::v3 as joined_members,
@@ -10,6 +11,7 @@ use ruma::api::client::{
     state::{
         get_state_event_for_key::v3::{self as get_state_event, StateEventFormat},
         get_state_events::v3 as get_state_events,
+        send_state_event::v3 as send_state_event,
     },
 };
 use serde_json::value::RawValue;
@@ -27,11 +29,14 @@ pub(crate) fn routes() -> Router<State> {
     let router = Router::new()
         .endpoint::<get_state_events::Request, _>(all)
         .endpoint::<get_state_event::Request, _>(one)
+        .endpoint::<send_state_event::Request, _>(send)
         .endpoint::<get_member_events::Request, _>(members)
         .endpoint::<joined_members::Request, _>(members_joined)
         .endpoint::<joined_rooms::Request, _>(rooms_joined);
     keyless.into_iter().fold(router, |router, path| {
-        router.endpoint_at::<get_state_event::Request, _>(path, one)
+        router
+            .endpoint_at::<get_state_event::Request, _>(path, one)
+            .endpoint_at::<send_state_event::Request, _>(path, send)
     })
 }
 
@@ -67,6 +72,24 @@ async fn one(
         Ok(None) => Err(ApiError::internal("a state event without content").into()),
         Err(error) => Err(ApiError::internal(error).into()),
     }
+}
+
+async fn send(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<send_state_event::Request>,
+) -> Answer<send_state_event::Response> {
+    session.check_not_suspended()?;
+    let event = SendEvent {
+        sender: session.user_id.clone(),
+        room_id: request.room_id,
+        event_type: request.event_type.to_string().into(),
+        state_key: Some(request.state_key),
+        content: request.body.into_json(),
+        transaction: None,
+    };
+    let event_id = state.rooms.send(event).await?;
+    Ok(Reply(send_state_event::Response::new(event_id)))
 }
 
 async fn members(

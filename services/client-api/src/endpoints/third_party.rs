@@ -1,7 +1,18 @@
-use axum::Router;
+//! <https://spec.matrix.org/v1.19/client-server-api/#third-party-networks>
 
-use crate::State;
+use std::collections::BTreeMap;
+
+use axum::Router;
+use luxchat_http::{Endpoints, Matrix, Reply};
+use ruma::api::client::thirdparty::get_protocols::v3::{Request, Response};
+
+use crate::{State, auth::Session, error::Answer};
 
 pub(crate) fn routes() -> Router<State> {
-    Router::new()
+    Router::new().endpoint::<Request, _>(protocols)
+}
+
+/// There are no bridges here.
+async fn protocols(_: Session, _: Matrix<Request>) -> Answer<Response> {
+    Ok(Reply(Response::new(BTreeMap::new())))
 }
