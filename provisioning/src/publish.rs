@@ -117,10 +117,7 @@ impl Authority {
     /// Every root of trust: a box follows them one by one from the one that it was given.
     fn roots(&self) -> Result<Vec<RepositoryFile>, Error> {
         (1..=self.root_version())
-            .map(|number| {
-                let bytes = self.read_root(number)?;
-                Ok(metadata_file(&format!("{number}.root.json"), bytes))
-            })
+            .map(|number| Ok(RepositoryFile::root(number, self.read_root(number)?)))
             .collect()
     }
 

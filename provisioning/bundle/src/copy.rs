@@ -86,6 +86,22 @@ impl Copy {
         Ok(newest)
     }
 
+    /// Whether `root` is the one that was handed over, or one here that followed it.
+    pub(crate) fn knows_root(&self, root: &[u8]) -> bool {
+        let Ok(version) = root_version(root) else {
+            return false;
+        };
+        let first = self.first_root();
+        if first.as_deref().is_ok_and(|it| it == root) {
+            return true;
+        }
+        let follows = first
+            .and_then(|it| root_version(&it))
+            .is_ok_and(|first| version > first);
+        let here = self.read(&format!("metadata/{version}.root.json"));
+        follows && here.is_ok_and(|it| it.as_deref() == Some(root))
+    }
+
     /// A folder for tough's notes during one verification.
     pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, Error> {
         tempfile::Builder::new()
@@ -138,7 +154,8 @@ impl Copy {
         Ok(self.read(&path)?.map(|bytes| (path, bytes)))
     }
 
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    /// A file of the repository, if it is there.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         read_optional(&self.folder.join(path))
     }
 }

@@ -26,6 +26,16 @@ pub struct RepositoryFile {
     pub bytes: Vec<u8>,
 }
 
+impl RepositoryFile {
+    /// The root of trust of that version.
+    pub fn root(version: u64, bytes: Vec<u8>) -> Self {
+        Self {
+            path: format!("metadata/{version}.root.json"),
+            bytes,
+        }
+    }
+}
+
 /// Fetches from a source and keeps every file, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {

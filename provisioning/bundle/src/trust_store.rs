@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::{
-    DirectorySource, Error, Members, Source, UpdateError, copy::Copy, transport::Recorder,
-    verification::verify,
+    DirectorySource, Error, Members, RepositoryFile, Source, UpdateError,
+    copy::Copy,
+    transport::{MAX_METADATA_BYTES, Recorder},
+    verification::{precedes, root_version, verify},
 };
 
 /// A verified repository, as far as a box needs it.
@@ -95,14 +97,55 @@ impl TrustStore {
         standing
             .put_before(scratch.path())
             .map_err(UpdateError::Store)?;
-        let recorder = Recorder::new(source);
+        let recorder = Recorder::new(Arc::clone(&source));
         let bundle = verify(&root, &recorder, scratch.path(), now).await?;
+        let mut fetched = recorder.files();
+        fetched.extend(self.earlier_roots(&*source).await);
         let folder: PathBuf = self.folder().to_owned();
-        tokio::task::spawn_blocking(move || standing.replace(&folder, &recorder.files()))
+        tokio::task::spawn_blocking(move || standing.replace(&folder, &fetched))
             .await
             .expect("the task is not aborted, and writing files does not panic")
             .map_err(UpdateError::Store)?;
         Ok(bundle)
+    }
+
+    /// Whether `root` is one of those that this store's trust goes through: then an enrolment that
+    /// hands it over comes from the same authority.
+    pub fn knows_root(&self, root: &[u8]) -> bool {
+        self.copy.knows_root(root)
+    }
+
+    /// The roots of trust up to the one that this box was given. It has no use for them, but those
+    /// that are served from this copy may have begun with one. What does not lead here, link by
+    /// link, is not taken.
+    async fn earlier_roots(&self, source: &dyn Source) -> Vec<RepositoryFile> {
+        let mut roots = Vec::new();
+        let Ok(mut next) = self.copy.first_root() else {
+            return roots;
+        };
+        let Ok(first) = root_version(&next) else {
+            return roots;
+        };
+        roots.push(RepositoryFile::root(first, next.clone()));
+        for version in (1..first).rev() {
+            let RepositoryFile { path, .. } = RepositoryFile::root(version, Vec::new());
+            let older = match self.copy.read(&path) {
+                Ok(Some(older)) => older,
+                _ => match source.fetch(&path, MAX_METADATA_BYTES).await {
+                    Ok(older) => older,
+                    Err(_) => break,
+                },
+            };
+            if !precedes(&older, &next) {
+                break;
+            }
+            roots.push(RepositoryFile {
+                path,
+                bytes: older.clone(),
+            });
+            next = older;
+        }
+        roots
     }
 
     fn with(copy: Copy) -> Self {

@@ -69,6 +69,19 @@ pub(crate) async fn verify(
 /// # Errors
 /// It does not parse, or its own keys did not sign it.
 pub(crate) fn root_version(bytes: &[u8]) -> Result<u64, Error> {
+    Ok(parse_root(bytes)?.signed.version.get())
+}
+
+/// Whether `older` is the root of trust from which `newer` follows.
+pub(crate) fn precedes(older: &[u8], newer: &[u8]) -> bool {
+    let (Ok(older), Ok(newer)) = (parse_root(older), parse_root(newer)) else {
+        return false;
+    };
+    older.signed.version.get() + 1 == newer.signed.version.get()
+        && older.signed.verify_role(&newer).is_ok()
+}
+
+fn parse_root(bytes: &[u8]) -> Result<Signed<Root>, Error> {
     let fault = |why: String| Error::Malformed {
         document: "root of trust",
         why,
@@ -78,7 +91,7 @@ pub(crate) fn root_version(bytes: &[u8]) -> Result<u64, Error> {
     root.signed
         .verify_role(&root)
         .map_err(|error| fault(error.to_string()))?;
-    Ok(root.signed.version.get())
+    Ok(root)
 }
 
 fn base(path: &str) -> Result<Url, UpdateError> {

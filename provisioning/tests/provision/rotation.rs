@@ -46,6 +46,40 @@ async fn boxes_follow_each_rotation() {
 }
 
 #[tokio::test]
+async fn a_box_that_came_late_passes_on_the_whole_chain() {
+    let mut nation = Nation::new();
+    let first = nation.trust_store("first");
+    for name in [KeyName::Publishing(1), KeyName::Root(1), KeyName::Root(2)] {
+        nation
+            .authority
+            .rotate_key(name, &everybody(), now())
+            .unwrap();
+    }
+    nation.publish();
+    let late = nation.trust_store("late");
+    nation.offer(&late).await.unwrap();
+    let bundle = offer(&first, late.folder().to_owned(), now())
+        .await
+        .unwrap();
+    assert_eq!(bundle.root_version, 4);
+
+    let newest = nation.authority.trusted_root().unwrap();
+    let oldest = nation.authority.first_root().unwrap();
+    assert!(first.knows_root(&newest) && first.knows_root(&oldest));
+    assert!(late.knows_root(&newest) && !late.knows_root(&oldest));
+    let foreign = Nation::new().authority.trusted_root().unwrap();
+    assert!(!first.knows_root(&foreign));
+
+    // A source that offers other roots in their place.
+    let forged = nation.keep_as("forged");
+    std::fs::write(forged.join("metadata/3.root.json"), foreign).unwrap();
+    let later = nation.trust_store("later");
+    offer(&later, forged, now()).await.unwrap();
+    assert!(later.folder().join("metadata/4.root.json").exists());
+    assert!(!later.folder().join("metadata/3.root.json").exists());
+}
+
+#[tokio::test]
 async fn a_lost_root_key_is_replaced_without_it() {
     let mut nation = Nation::new();
     let lost = Without(&[KeyName::Root(2)]);
