@@ -11,15 +11,17 @@ mod ephemeral;
 mod error;
 mod filter;
 mod history;
+mod member_summary;
 mod members;
 mod messages;
+mod public_rooms;
 mod receipts;
 mod relations;
 mod response;
 mod room_state;
+mod room_summary;
 mod room_updates;
 mod state;
-mod summary;
 mod sync;
 mod timeline;
 mod token;
@@ -28,6 +30,7 @@ mod typing;
 pub use self::{
     error::{Error, Result},
     messages::Messages,
+    public_rooms::{PublicRooms, PublicRoomsRequest, public_rooms},
     receipts::{ReceiptKind, Receipts},
     relations::RelationsRequest,
     sync::{Sync, SyncRequest, Viewer},

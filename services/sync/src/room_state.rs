@@ -2,7 +2,7 @@
 
 use luxchat_store::ReadTx;
 use ruma::{
-    OwnedRoomId,
+    OwnedRoomAliasId, OwnedRoomId,
     events::{AnyStateEvent, StateEventType},
     serde::Raw,
 };
@@ -72,6 +72,25 @@ impl Sync {
                     room_id: Some(&room_id),
                 };
                 composer.state_event(&tx.client_event_by_nid(event)?)
+            })
+            .await
+    }
+
+    /// The aliases that this server has for a room.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidaliases).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] where the user may not read the room.
+    pub async fn aliases(
+        &self,
+        viewer: Viewer,
+        room_id: OwnedRoomId,
+    ) -> Result<Vec<OwnedRoomAliasId>> {
+        self.store
+            .read(move |tx| {
+                let readable = readable(tx, &viewer, &room_id)?;
+                Ok(tx.aliases_of_room(readable.room.nid)?)
             })
             .await
     }

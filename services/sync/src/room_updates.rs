@@ -17,9 +17,9 @@ use crate::{
     ephemeral,
     filter::wants_events_of,
     history::History,
+    member_summary::summary,
     response::Pass,
     state::{StateRequest, StateUpdate},
-    summary::summary,
     timeline::{Sight, Timeline},
 };
 

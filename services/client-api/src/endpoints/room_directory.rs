@@ -44,8 +44,14 @@ pub(crate) fn routes() -> Router<State> {
 
 async fn resolve(
     state: State,
+    session: Option<Session>,
     Matrix(request): Matrix<get_alias::Request>,
 ) -> Answer<get_alias::Response> {
+    // Whoever is nobody here cannot make this server ask others.
+    let is_own = request.room_alias.server_name() == state.store.server_name();
+    if !is_own && session.is_none() {
+        return Err(ApiError::missing_token().into());
+    }
     let target = state.rooms.resolve_alias(&request.room_alias).await?;
     Ok(Reply(get_alias::Response::new(
         target.room_id,
@@ -132,6 +138,7 @@ async fn set_visibility(
 
 async fn list(
     state: State,
+    _: Session,
     Matrix(request): Matrix<get_public_rooms::Request>,
 ) -> Answer<get_public_rooms::Response> {
     let query = PublicRoomsRequest {
