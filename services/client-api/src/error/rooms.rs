@@ -11,13 +11,9 @@ impl From<RoomsError> for Error {
         let message = error.to_string();
         let bad_request = |kind| ApiError::new(StatusCode::BAD_REQUEST, kind, message.clone());
         match error {
-            E::Forbidden(_) | E::UnableToAuthoriseJoin | E::UnableToGrantJoin => {
-                ApiError::forbidden(message)
-            }
+            E::Forbidden(_) => ApiError::forbidden(message),
             E::NotFound(_) | E::RoomNotResident(_) => ApiError::not_found(message),
-            E::UnsupportedVersion(_) | E::IncompatibleVersion(_) => {
-                bad_request(ErrorKind::UnsupportedRoomVersion)
-            }
+            E::UnsupportedVersion(_) => bad_request(ErrorKind::UnsupportedRoomVersion),
             E::IncompatibleVersion(version) => bad_request(ErrorKind::IncompatibleRoomVersion(
                 IncompatibleRoomVersionErrorData::new(version),
             )),
