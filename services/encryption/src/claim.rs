@@ -121,7 +121,8 @@ impl Encryption {
         timeout: Duration,
     ) -> Result<BTreeMap<OwnedUserId, OneTimeKeys>, FederationError> {
         let request = federation_claim::Request::new(claims.clone());
-        let answer = self.ask(server, request, timeout).await?;
+        let answer = self.federation().request(server, request);
+        let answer = Self::within(timeout, server, answer).await?;
         let mut keys = answer.one_time_keys;
         // Nothing but what was asked for.
         keys.retain(|user, devices| {

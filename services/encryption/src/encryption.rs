@@ -4,10 +4,10 @@ use luxchat_federation::Federation;
 use luxchat_store::{DeviceListChanges, Position, ReadTx, Store, UserNid};
 use ruma::UserId;
 
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, turns::Turns};
 
 /// How long ids of received to-device messages are remembered. Servers give up on a transaction long before.
-const REMEMBER_RECEIVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const REMEMBER_RECEIVED: Duration = Duration::from_hours(30 * 24);
 
 /// The encryption service. Clones share it.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ struct Shared {
     store: Store,
     federation: Federation,
     config: Config,
+    turns: Turns,
 }
 
 impl Encryption {
@@ -30,6 +31,7 @@ impl Encryption {
                 store,
                 federation,
                 config,
+                turns: Turns::default(),
             }),
         }
     }
@@ -82,6 +84,10 @@ impl Encryption {
 
     pub(crate) fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.shared.turns
     }
 
     pub(crate) fn is_local(&self, user: &UserId) -> bool {

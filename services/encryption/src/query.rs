@@ -12,7 +12,7 @@ use ruma::{
 use crate::{
     Encryption, Error, Result,
     encryption::local_user,
-    remote::{CONCURRENT_SERVERS, Wanted},
+    remote::{CONCURRENT_SERVERS, Found, Wanted},
 };
 
 /// Whose devices are asked for; an empty list means all of the user's.
@@ -60,19 +60,15 @@ impl Encryption {
                 .read(move |tx| stored_keys(tx, &server_name, &viewer, &queries))
                 .await?
         };
-        let fetched = self.fetch_missing(missing, timeout, &mut queried).await;
-        let viewer = viewer.to_owned();
-        let mut fetched = self
-            .store()
-            .read::<_, Error, _>(move |tx| {
-                let viewer = local_user(tx, &viewer)?;
-                fetched
-                    .into_iter()
-                    .map(|(user, devices)| Ok((user.clone(), seen_by(tx, viewer, &user, devices)?)))
-                    .collect::<Result<BTreeMap<_, _>>>()
-            })
-            .await?;
-        queried.users.append(&mut fetched);
+        if !missing.is_empty() {
+            let (found, followed) = self.fetch_missing(missing, timeout, &mut queried).await;
+            let viewer = viewer.to_owned();
+            let mut fetched = self
+                .store()
+                .read(move |tx| fetched_keys(tx, &viewer, found, followed))
+                .await?;
+            queried.users.append(&mut fetched);
+        }
         for (user, keys) in &mut queried.users {
             if let Some(asked) = queries.get(user).filter(|asked| !asked.is_empty()) {
                 keys.devices.retain(|device, _| asked.contains(device));
@@ -81,30 +77,35 @@ impl Encryption {
         Ok(queried)
     }
 
-    /// Asks other servers, all at the same time. Their failures go into `queried`.
+    /// Asks other servers, all at the same time. Their failures go into `queried`. Answers what they told, and which
+    /// users may be in the store by now.
     async fn fetch_missing(
         &self,
         missing: BTreeMap<OwnedServerName, Wanted>,
         timeout: Option<Duration>,
         queried: &mut QueriedKeys,
-    ) -> BTreeMap<OwnedUserId, RemoteDevices> {
+    ) -> (Found, Vec<OwnedUserId>) {
         let timeout = self.remote_timeout(timeout);
         let mut answers = stream::iter(missing)
             .map(|(server, wanted)| async move {
+                let followed = wanted.followed.clone();
                 let answer = self.fetch_remote_devices(&server, wanted, timeout).await;
-                (server, answer)
+                (server, followed, answer)
             })
             .buffer_unordered(CONCURRENT_SERVERS);
-        let mut fetched = BTreeMap::new();
-        while let Some((server, answer)) = answers.next().await {
+        let (mut found, mut followed) = (Found::new(), Vec::new());
+        while let Some((server, of_server, answer)) = answers.next().await {
             match answer {
-                Ok(devices) => fetched.extend(devices),
+                Ok(devices) => {
+                    found.extend(devices);
+                    followed.extend(of_server);
+                }
                 Err(error) => {
                     queried.failures.insert(server, error);
                 }
             }
         }
-        fetched
+        (found, followed)
     }
 }
 
@@ -121,32 +122,50 @@ fn stored_keys(
     for user in queries.keys() {
         let nid = tx.user_nid(user)?;
         let is_local = user.server_name() == server_name;
-        let state = match nid {
-            Some(nid) if !is_local => tx.remote_device_list(nid)?,
-            _ => RemoteDeviceList::Missing,
-        };
-        match (nid, is_local, state) {
-            (Some(nid), true, _) => {
+        match nid {
+            Some(nid) if is_local => {
                 let mut keys = known_keys(tx, viewer, nid)?;
                 name_devices(&mut keys, &tx.devices(nid)?)?;
                 queried.users.insert(user.clone(), keys);
             }
-            (None, true, _) => {}
-            (Some(nid), false, RemoteDeviceList::Fresh) => {
-                queried
-                    .users
-                    .insert(user.clone(), known_keys(tx, viewer, nid)?);
+            None if is_local => {}
+            Some(nid) if tx.remote_device_list(nid)? == RemoteDeviceList::Fresh => {
+                let keys = known_keys(tx, viewer, nid)?;
+                queried.users.insert(user.clone(), keys);
             }
-            (_, false, state) => {
+            _ => {
                 let wanted = missing.entry(user.server_name().to_owned()).or_default();
-                match state {
-                    RemoteDeviceList::Stale => wanted.stale.push(user.clone()),
-                    _ => wanted.missing.push(user.clone()),
+                match nid {
+                    Some(nid) if tx.shares_room_with_us(nid)? => wanted.followed.push(user.clone()),
+                    _ => wanted.strangers.push(user.clone()),
                 }
             }
         }
     }
     Ok((queried, missing))
+}
+
+/// Keys as other servers told them just now, and of followed users that others asked for at the same time.
+fn fetched_keys(
+    tx: &ReadTx<'_>,
+    viewer: &UserId,
+    found: Found,
+    followed: Vec<OwnedUserId>,
+) -> Result<BTreeMap<OwnedUserId, UserKeys>> {
+    let viewer = local_user(tx, viewer)?;
+    let mut keys = BTreeMap::new();
+    for user in followed {
+        if !found.contains_key(&user)
+            && let Some(nid) = tx.user_nid(&user)?
+        {
+            keys.insert(user, known_keys(tx, viewer, nid)?);
+        }
+    }
+    for (user, told) in found {
+        let seen = seen_by(tx, viewer, &user, told)?;
+        keys.insert(user, seen);
+    }
+    Ok(keys)
 }
 
 fn known_keys(tx: &ReadTx<'_>, viewer: UserNid, user: UserNid) -> Result<UserKeys> {

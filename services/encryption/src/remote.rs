@@ -1,16 +1,15 @@
 //! Asking other servers for their users' keys.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use luxchat_federation::{Error as FederationError, FederationAuth, FederationPath};
-use luxchat_store::{CrossSigningKeys, CrossSigningUsage, Position, RemoteDevices};
+use luxchat_federation::Error as FederationError;
+use luxchat_store::{
+    CrossSigningKeys, CrossSigningUsage, Position, RemoteDeviceList, RemoteDevices,
+};
 use ruma::{
-    OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName, UserId,
-    api::{
-        OutgoingRequest,
-        federation::{device::get_devices::v1 as get_devices, keys::get_keys::v1 as get_keys},
-    },
+    OwnedDeviceId, OwnedUserId, ServerName, UserId,
+    api::federation::{device::get_devices::v1 as get_devices, keys::get_keys::v1 as get_keys},
     encryption::{CrossSigningKey, DeviceKeys},
     serde::Raw,
 };
@@ -32,11 +31,14 @@ const CONCURRENT_LISTS: usize = 4;
 /// Which users of a server have to be asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    /// Whose keys were never asked for, or not since they last shared a room.
-    pub(crate) missing: Vec<OwnedUserId>,
-    /// Of whose device list a change was missed.
-    pub(crate) stale: Vec<OwnedUserId>,
+    /// Who shares no room with a user of this server: nobody tells of changes, so nothing is kept.
+    pub(crate) strangers: Vec<OwnedUserId>,
+    /// Who does: what is kept of them is not there, or no longer right.
+    pub(crate) followed: Vec<OwnedUserId>,
 }
+
+/// Keys by user, as a server told them.
+pub(crate) type Found = BTreeMap<OwnedUserId, RemoteDevices>;
 
 impl Encryption {
     /// How long other servers may take, given what the client allows.
@@ -47,33 +49,61 @@ impl Encryption {
             .min(config.max_remote_timeout)
     }
 
-    /// One request to another server.
-    pub(crate) async fn ask<T>(
-        &self,
-        server: &ServerName,
-        request: T,
+    /// What another server answers, unless that takes too long.
+    pub(crate) async fn within<T>(
         timeout: Duration,
-    ) -> Result<T::IncomingResponse, FederationError>
-    where
-        T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
-        T::Authentication: FederationAuth,
-        T::PathBuilder: FederationPath,
-    {
-        tokio::time::timeout(timeout, self.federation().request(server, request))
+        server: &ServerName,
+        answer: impl Future<Output = Result<T, FederationError>>,
+    ) -> Result<T, FederationError> {
+        tokio::time::timeout(timeout, answer)
             .await
-            .map_err(|_| FederationError::Timeout(server.to_owned()))?
+            .unwrap_or_else(|_| Err(FederationError::Timeout(server.to_owned())))
     }
 
-    /// Asks a server for users' keys and caches them, where the users share a room with one of this server.
+    /// Asks a server for users' keys, and keeps those of the users it tells of changes of. Followed users of whom
+    /// somebody else's question has brought the keys meanwhile are not in the answer, but in the store.
     pub(crate) async fn fetch_remote_devices(
         &self,
-        server: &OwnedServerName,
+        server: &ServerName,
         wanted: Wanted,
         timeout: Duration,
-    ) -> Result<BTreeMap<OwnedUserId, RemoteDevices>, FederationError> {
-        let asked_at = self.store().read(|tx| tx.position()).await?;
-        let mut found = self.device_lists(server, wanted.stale, timeout).await?;
-        found.extend(self.keys_of(server, wanted.missing, timeout).await?);
+    ) -> Result<Found, FederationError> {
+        Self::within(timeout, server, async {
+            let mut found = self.keys_of(server, wanted.strangers).await?;
+            if !wanted.followed.is_empty() {
+                let _turn = self.turns().wait_for(server).await;
+                found.append(&mut self.fetch_followed(server, wanted.followed).await?);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn fetch_followed(
+        &self,
+        server: &ServerName,
+        users: Vec<OwnedUserId>,
+    ) -> Result<Found, FederationError> {
+        let (asked_at, missing, stale) = self
+            .store()
+            .read::<_, FederationError, _>(move |tx| {
+                let (mut missing, mut stale) = (Vec::new(), Vec::new());
+                for user in users {
+                    let state = match tx.user_nid(&user)? {
+                        Some(nid) => tx.remote_device_list(nid)?,
+                        None => RemoteDeviceList::Missing,
+                    };
+                    match state {
+                        RemoteDeviceList::Fresh => {}
+                        RemoteDeviceList::Stale => stale.push(user),
+                        RemoteDeviceList::Missing => missing.push(user),
+                    }
+                }
+                Ok((tx.position()?, missing, stale))
+            })
+            .await?;
+        let mut found = self.device_lists(server, stale).await?;
+        found.append(&mut self.keys_of(server, missing).await?);
         self.cache(asked_at, &found).await?;
         Ok(found)
     }
@@ -81,24 +111,23 @@ impl Encryption {
     /// The device lists of users, with the version that later updates follow on.
     async fn device_lists(
         &self,
-        server: &OwnedServerName,
+        server: &ServerName,
         users: Vec<OwnedUserId>,
-        timeout: Duration,
-    ) -> Result<BTreeMap<OwnedUserId, RemoteDevices>, FederationError> {
+    ) -> Result<Found, FederationError> {
         stream::iter(users)
             .map(|user| async move {
                 let request = get_devices::Request::new(user.clone());
-                match self.ask(server, request, timeout).await {
-                    Ok(list) => Ok(BTreeMap::from([(user.clone(), from_list(&user, list))])),
+                match self.federation().request(server, request).await {
+                    Ok(list) => Ok(Found::from([(user.clone(), from_list(&user, list))])),
                     // Some servers list devices without keys, which the endpoint does not provide for.
                     Err(FederationError::InvalidResponse { .. }) => {
-                        self.keys_of(server, vec![user], timeout).await
+                        self.keys_of(server, vec![user]).await
                     }
                     Err(error) => Err(error),
                 }
             })
             .buffer_unordered(CONCURRENT_LISTS)
-            .try_fold(BTreeMap::new(), |mut all, some| async move {
+            .try_fold(Found::new(), |mut all, some| async move {
                 all.extend(some);
                 Ok(all)
             })
@@ -108,19 +137,18 @@ impl Encryption {
     /// The keys of users.
     async fn keys_of(
         &self,
-        server: &OwnedServerName,
+        server: &ServerName,
         users: Vec<OwnedUserId>,
-        timeout: Duration,
-    ) -> Result<BTreeMap<OwnedUserId, RemoteDevices>, FederationError> {
+    ) -> Result<Found, FederationError> {
         if users.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Found::new());
         }
         let all_devices = users
             .iter()
             .map(|user| (user.clone(), Vec::new()))
             .collect();
         let request = get_keys::Request::new(all_devices);
-        let mut answer = self.ask(server, request, timeout).await?;
+        let mut answer = self.federation().request(server, request).await?;
         Ok(users
             .into_iter()
             .map(|user| {
@@ -139,11 +167,7 @@ impl Encryption {
             .collect())
     }
 
-    async fn cache(
-        &self,
-        asked_at: Position,
-        found: &BTreeMap<OwnedUserId, RemoteDevices>,
-    ) -> Result<(), luxchat_store::Error> {
+    async fn cache(&self, asked_at: Position, found: &Found) -> Result<(), luxchat_store::Error> {
         let all: Vec<_> = found
             .iter()
             .map(|(user, devices)| (user.clone(), devices.clone()))

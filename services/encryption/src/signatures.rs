@@ -79,7 +79,7 @@ impl Encryption {
         Ok(failures)
     }
 
-    /// Fetches keys of other servers' users that are not cached. Where that fails, the keys stay unknown.
+    /// Fetches keys of other servers' users that are not in the store as they are now. Where that fails, they stay so.
     async fn learn_remote_keys(&self, users: impl Iterator<Item = &OwnedUserId>) -> Result<()> {
         let remote: Vec<_> = users.filter(|user| !self.is_local(user)).cloned().collect();
         if remote.is_empty() {
@@ -91,10 +91,11 @@ impl Encryption {
                 let mut unknown: BTreeMap<_, Wanted> = BTreeMap::new();
                 for user in remote {
                     if let Some(nid) = tx.user_nid(&user)?
-                        && tx.remote_device_list(nid)? == RemoteDeviceList::Missing
+                        && tx.shares_room_with_us(nid)?
+                        && tx.remote_device_list(nid)? != RemoteDeviceList::Fresh
                     {
                         let server = unknown.entry(user.server_name().to_owned());
-                        server.or_default().missing.push(user);
+                        server.or_default().followed.push(user);
                     }
                 }
                 Ok(unknown)

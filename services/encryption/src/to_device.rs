@@ -113,8 +113,7 @@ impl Messages {
     ) -> Result<Self> {
         #[derive(Serialize)]
         struct Event<'e, C> {
-            #[serde(rename = "type")]
-            event_type: &'e ToDeviceEventType,
+            r#type: &'e ToDeviceEventType,
             sender: &'e UserId,
             content: &'e C,
         }
@@ -124,7 +123,7 @@ impl Messages {
                 .into_iter()
                 .map(|(device, content)| {
                     let event = Event {
-                        event_type,
+                        r#type: event_type,
                         sender,
                         content: &content,
                     };

@@ -63,7 +63,7 @@ impl ReadTx<'_> {
 
 impl WriteTx<'_> {
     /// Sets the identity keys of a local device. `keys` bears no `unsigned`. Says whether anything changed; if so, the
-    /// user's device list has.
+    /// user's device list has. With another identity, what the old one signed goes.
     pub fn set_device_keys(
         &mut self,
         user: UserNid,
@@ -77,9 +77,13 @@ impl WriteTx<'_> {
         {
             return Ok(false);
         }
-        if old.is_some() {
+        if let Some(old) = old {
             // They were made over what is replaced now.
             self.delete_signatures_of(user, device.as_str())?;
+            if identity(&old)? != identity(keys)? {
+                // The new identity cannot use what the old one signed.
+                self.delete_one_time_keys(user, device)?;
+            }
         }
         self.put_device_keys(user, device, keys)?;
         self.device_changed(user, device)?;
@@ -89,15 +93,22 @@ impl WriteTx<'_> {
     /// Takes away all that encryption keeps for a local device: keys and waiting messages. The device list changes
     /// where the device had identity keys.
     pub fn delete_device_encryption(&mut self, user: UserNid, device: &DeviceId) -> Result<()> {
-        let key = params![user, device.as_str()];
-        for table in ["one_time_keys", "fallback_keys", "to_device_inbox"] {
-            let sql = format!("DELETE FROM {table} WHERE user_nid = ?1 AND device_id = ?2");
-            self.execute(&sql, key)?;
-        }
+        self.delete_one_time_keys(user, device)?;
+        let sql = "DELETE FROM to_device_inbox WHERE user_nid = ?1 AND device_id = ?2";
+        self.execute(sql, params![user, device.as_str()])?;
         self.delete_signatures_of(user, device.as_str())?;
         if self.remove_device_keys(user, device)? {
             self.device_changed(user, device)?;
         }
+        Ok(())
+    }
+
+    fn delete_one_time_keys(&self, user: UserNid, device: &DeviceId) -> Result<()> {
+        let key = params![user, device.as_str()];
+        let sql = "DELETE FROM one_time_keys WHERE user_nid = ?1 AND device_id = ?2";
+        self.execute(sql, key)?;
+        let sql = "DELETE FROM fallback_keys WHERE user_nid = ?1 AND device_id = ?2";
+        self.execute(sql, key)?;
         Ok(())
     }
 
@@ -119,6 +130,12 @@ impl WriteTx<'_> {
         let sql = "DELETE FROM device_keys WHERE user_nid = ?1 AND device_id = ?2";
         Ok(self.execute(sql, params![user, device.as_str()])? > 0)
     }
+}
+
+/// The public keys that a device is known by.
+fn identity(keys: &Raw<DeviceKeys>) -> Result<Option<serde_json::Value>> {
+    keys.get_field("keys")
+        .map_err(|error| Error::invalid("device keys", error))
 }
 
 fn raw(json: String) -> Result<Raw<DeviceKeys>> {

@@ -56,10 +56,10 @@ impl ReadTx<'_> {
         for moved in &moves {
             match (moved.user == user, moved.joined) {
                 (true, true) => {
-                    changed.extend(self.users_of_room(moved.room, &MembershipState::Join)?)
+                    changed.extend(self.users_of_room(moved.room, &MembershipState::Join)?);
                 }
                 (true, false) => {
-                    gone.extend(self.users_of_room(moved.room, &MembershipState::Join)?)
+                    gone.extend(self.users_of_room(moved.room, &MembershipState::Join)?);
                 }
                 (false, true) => {
                     changed.insert(moved.user);
@@ -106,9 +106,9 @@ impl ReadTx<'_> {
         let rows = self.all(
             "SELECT c.seq, c.user_nid, c.device_id FROM device_changes c
              WHERE c.seq > ?2 AND c.seq <= ?3 AND EXISTS
-                 (SELECT 1 FROM members m JOIN room_servers s ON s.room_nid = m.room_nid
+                 (SELECT 1 FROM members m CROSS JOIN room_servers s
                   WHERE m.user_nid = c.user_nid AND m.membership = 'join'
-                      AND s.server_nid = ?1 AND s.until_seq IS NULL)
+                      AND s.room_nid = m.room_nid AND s.server_nid = ?1 AND s.until_seq IS NULL)
              ORDER BY c.seq LIMIT ?4",
             params![server, after, until, limit],
             |row| {
@@ -164,14 +164,17 @@ impl ReadTx<'_> {
 
     /// Joins and parts in (`since`, `until`], in rooms that the user is in or went from in that time.
     fn moves(&self, user: UserNid, since: Position, until: Position) -> Result<Vec<Move>> {
-        let few: bool = self.one(
-            "SELECT COUNT(*) < ?3 FROM
+        let recent: u32 = self.one(
+            "SELECT COUNT(*) FROM
                  (SELECT 1 FROM members WHERE seq > ?1 AND seq <= ?2 LIMIT ?3) AS recent",
             params![since, until, FEW_CHANGES],
             |row| row.get(0),
         )?;
+        if recent == 0 {
+            return Ok(Vec::new());
+        }
         // CROSS JOIN fixes the order in which the tables are looked at.
-        let tables = if few {
+        let tables = if recent < FEW_CHANGES {
             "members theirs CROSS JOIN members mine"
         } else {
             "members mine CROSS JOIN members theirs"

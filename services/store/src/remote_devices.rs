@@ -39,11 +39,13 @@ impl ReadTx<'_> {
     /// How much the cache knows of a remote user. It can be relied on only while the user shares a room with a local
     /// one without a break, for only then does their server tell this one of changes.
     pub fn remote_device_list(&self, user: UserNid) -> Result<RemoteDeviceList> {
+        // CROSS JOIN: from the user's rooms, of which there are fewer than this server has.
         let found = self.optional(
             "SELECT l.stale, EXISTS
-                 (SELECT 1 FROM members m JOIN room_servers s ON s.room_nid = m.room_nid
+                 (SELECT 1 FROM members m CROSS JOIN room_servers s
                   WHERE m.user_nid = l.user_nid AND m.membership = 'join' AND m.seq <= l.seq
-                      AND s.server_nid = ?2 AND s.until_seq IS NULL AND s.from_seq <= l.seq)
+                      AND s.room_nid = m.room_nid AND s.server_nid = ?2
+                      AND s.until_seq IS NULL AND s.from_seq <= l.seq)
              FROM remote_device_lists l WHERE l.user_nid = ?1",
             params![user, ServerNid::OWN],
             |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?)),
@@ -58,9 +60,9 @@ impl ReadTx<'_> {
     /// Whether a user is joined to a room that this server is in.
     pub fn shares_room_with_us(&self, user: UserNid) -> Result<bool> {
         let found = self.optional(
-            "SELECT 1 FROM members m JOIN room_servers s ON s.room_nid = m.room_nid
+            "SELECT 1 FROM members m CROSS JOIN room_servers s
              WHERE m.user_nid = ?1 AND m.membership = 'join'
-                 AND s.server_nid = ?2 AND s.until_seq IS NULL LIMIT 1",
+                 AND s.room_nid = m.room_nid AND s.server_nid = ?2 AND s.until_seq IS NULL LIMIT 1",
             params![user, ServerNid::OWN],
             |_| Ok(()),
         )?;

@@ -199,7 +199,7 @@ async fn a_user_signs_own_devices_for_all_to_see() {
         .key_changes(&bob.user, before, now)
         .await
         .unwrap();
-    assert_eq!(changes.changed, [user.clone()]);
+    assert_eq!(&changes.changed, std::slice::from_ref(user));
 }
 
 #[tokio::test]
@@ -246,7 +246,8 @@ async fn a_signature_over_another_user_is_for_its_signer_alone() {
     // Alice's other clients look at Bob's keys again; Bob's have no reason to.
     let now = server.position().await;
     let of_alice = server.encryption.key_changes(&alice.user, before, now);
-    assert_eq!(of_alice.await.unwrap().changed, [bob.user.clone()]);
+    let changed = of_alice.await.unwrap().changed;
+    assert_eq!(&changed, std::slice::from_ref(&bob.user));
     let of_bob = server.encryption.key_changes(&bob.user, before, now);
     assert!(of_bob.await.unwrap().changed.is_empty());
 }

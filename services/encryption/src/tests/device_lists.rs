@@ -126,10 +126,10 @@ async fn many_moves_are_found_as_well_as_few() {
     server.device(ALICE, "PHONE").await;
     server.join("room", ALICE).await;
     let since = server.position().await;
-    for number in 0..1_010 {
-        let user = format!("@user{number}:b.example");
-        server.join("elsewhere", &user).await;
-    }
+    let crowd: Vec<_> = (0..1_010)
+        .map(|number| format!("@user{number}:b.example"))
+        .collect();
+    server.members("elsewhere", &crowd, "join").await;
     server.join("room", CAROL).await;
     assert_eq!(changes(&server, ALICE, since).await, expect(&[CAROL], &[]));
 }

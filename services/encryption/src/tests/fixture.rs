@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use luxchat_federation::{Federation, MemoryNetwork};
 use luxchat_store::{
-    Error as StoreError, EventStatus, ManualClock, NewEvent, Pdu, Position, ServerNid, StateChange,
-    Store, UserNid, Visibility, WriteTx,
+    Error as StoreError, EventStatus, ManualClock, NewEvent, Pdu, Position, ReadTx, ServerNid,
+    StateChange, Store, UserNid, Visibility, WriteTx,
 };
 use ruma::{
-    EventId, OwnedDeviceId, OwnedUserId, RoomVersionId, ServerName, UserId,
+    EventId, OwnedDeviceId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     encryption::{CrossSigningKey, DeviceKeys, OneTimeKey},
     serde::{Base64, Raw},
     signatures::{Ed25519KeyPair, KeyPair, to_canonical_json_string_for_signing},
@@ -193,53 +193,25 @@ impl Server {
     }
 
     pub(super) async fn position(&self) -> Position {
-        self.store.read(|tx| tx.position()).await.unwrap()
+        fn newest(tx: &ReadTx<'_>) -> Result<Position, StoreError> {
+            tx.position()
+        }
+        self.store.read(newest).await.unwrap()
     }
 
     /// Sets a membership in the current state of a room.
     pub(super) async fn member(&self, room: &str, user: &str, membership: &str) {
-        let room_id = format!("!{room}:a.example");
-        let user = user_id(user);
+        self.members(room, &[user.to_owned()], membership).await;
+    }
+
+    pub(super) async fn members(&self, room: &str, users: &[String], membership: &str) {
+        let room_id = RoomId::parse(format!("!{room}:a.example")).unwrap();
+        let users: Vec<_> = users.iter().map(|user| user_id(user)).collect();
         let membership = membership.to_owned();
         self.write(move |tx| {
-            let room_id = ruma::RoomId::parse(room_id).unwrap();
-            let mut room = tx.room_or_insert(&room_id, &RoomVersionId::V11)?;
-            let event = json!({
-                "type": "m.room.member",
-                "room_id": room_id,
-                "sender": user,
-                "state_key": user,
-                "content": { "membership": membership },
-                "prev_events": [],
-                "auth_events": [],
-                "depth": 1,
-                "origin_server_ts": 1,
-                "hashes": {},
-                "signatures": {},
-            });
-            let event_id = EventId::parse(format!(
-                "$event{}",
-                tx.position()?.0 * 1_000 + tx.next_position().0
-            ))
-            .unwrap();
-            let pdu = Pdu::parse(event_id, event.to_string(), EventStatus::Accepted)?;
-            let inserted = tx.insert_event(NewEvent {
-                room: room.nid,
-                pdu: &pdu,
-                status: EventStatus::Accepted,
-                visibility: Visibility::Newest,
-                before: None,
-                after: None,
-                is_own: true,
-                outgoing: true,
-                notifies: false,
-            })?;
-            let inserted = inserted.unwrap();
-            let change = StateChange {
-                key: inserted.state_key.unwrap(),
-                event: Some(inserted.nid),
-            };
-            tx.change_current_state(&mut room, &[change], inserted.seq)?;
+            for user in &users {
+                set_member(tx, &room_id, user, &membership)?;
+            }
             Ok(())
         })
         .await;
@@ -271,6 +243,48 @@ impl Server {
             .await
             .unwrap();
     }
+}
+
+fn set_member(
+    tx: &mut WriteTx<'_>,
+    room_id: &RoomId,
+    user: &UserId,
+    membership: &str,
+) -> Result<(), StoreError> {
+    let mut room = tx.room_or_insert(room_id, &RoomVersionId::V11)?;
+    let event = json!({
+        "type": "m.room.member",
+        "room_id": room_id,
+        "sender": user,
+        "state_key": user,
+        "content": { "membership": membership },
+        "prev_events": [],
+        "auth_events": [],
+        "depth": 1,
+        "origin_server_ts": 1,
+        "hashes": {},
+        "signatures": {},
+    });
+    let event_id = EventId::parse(format!("$event{}", tx.next_position())).unwrap();
+    let pdu = Pdu::parse(event_id, event.to_string(), EventStatus::Accepted)?;
+    let new = NewEvent {
+        room: room.nid,
+        pdu: &pdu,
+        status: EventStatus::Accepted,
+        visibility: Visibility::Newest,
+        before: None,
+        after: None,
+        is_own: true,
+        outgoing: true,
+        notifies: false,
+    };
+    let inserted = tx.insert_event(new)?.unwrap();
+    let change = StateChange {
+        key: inserted.state_key.unwrap(),
+        event: Some(inserted.nid),
+    };
+    tx.change_current_state(&mut room, &[change], inserted.seq)?;
+    Ok(())
 }
 
 fn base64(bytes: &[u8]) -> String {

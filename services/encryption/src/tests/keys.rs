@@ -229,3 +229,31 @@ async fn a_deleted_device_leaves_nothing_behind() {
         .unwrap();
     assert_eq!(changes.changed, [alice.user]);
 }
+
+#[tokio::test]
+async fn another_identity_takes_the_old_ones_keys_away() {
+    let server = Server::alone();
+    let alice = server.device("@alice:a.example", "PHONE").await;
+    server.upload_one_time_keys(&alice, &["old"]).await;
+    // The same identity with something else about it keeps them.
+    let mut keys = alice.keys();
+    keys["algorithms"] = json!([]);
+    let changed = KeyUpload {
+        device_keys: Some(raw(&keys)),
+        ..KeyUpload::default()
+    };
+    upload(&server, &alice, changed).await.unwrap();
+    let counts = |device: &Device| {
+        let (user, id) = (device.user.clone(), device.id.clone());
+        let encryption = server.encryption.clone();
+        async move {
+            encryption
+                .upload_keys(&user, &id, KeyUpload::default())
+                .await
+                .unwrap()
+        }
+    };
+    assert_eq!(counts(&alice).await.len(), 1);
+    let again = server.device("@alice:a.example", "PHONE").await;
+    assert!(counts(&again).await.is_empty());
+}

@@ -209,6 +209,29 @@ async fn keys_of_those_who_share_a_room_are_asked_for_once_and_kept_up_to_date()
 }
 
 #[tokio::test]
+async fn many_who_ask_at_once_make_one_question() {
+    let mut two = Two::new().await;
+    two.share_a_room().await;
+    let asking: Vec<_> = (0..10)
+        .map(|_| {
+            let encryption = two.a.encryption.clone();
+            let (alice, bob) = (two.alice.user.clone(), two.bob.user.clone());
+            tokio::spawn(async move {
+                let queried = encryption
+                    .query_keys(&alice, all_devices(&[&bob]), None)
+                    .await
+                    .unwrap();
+                queried.users[&bob].devices.len()
+            })
+        })
+        .collect();
+    for answer in asking {
+        assert_eq!(answer.await.unwrap(), 1);
+    }
+    assert_eq!(two.asked(), (1, 0));
+}
+
+#[tokio::test]
 async fn a_missed_update_has_the_whole_list_asked_for() {
     let mut two = Two::new().await;
     two.share_a_room().await;

@@ -201,7 +201,7 @@ async fn what_other_servers_send_is_delivered_once() {
     );
 
     // Ids are forgotten after a month.
-    server.clock.advance(Duration::from_secs(31 * 24 * 60 * 60));
+    server.clock.advance(Duration::from_hours(31 * 24));
     server.encryption.maintain().await.unwrap();
     receive("@bob:b.example").await.unwrap();
     assert_eq!(
