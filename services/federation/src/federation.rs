@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use luxchat_bundle::Bundle;
+use luxchat_bundle::{Bundle, Leaf};
 use luxchat_store::{Clock, Store};
 use ruma::{
     OwnedServerName, ServerName,
@@ -207,6 +207,11 @@ impl Federation {
         let tls = self.tls()?;
         let clock = Arc::clone(self.shared.store.clock());
         RepositorySource::new(tls, self.membership().clone(), enrolled, clock)
+    }
+
+    /// The certificates of those connected now, each once, by server name.
+    pub fn connected(&self) -> Vec<Leaf> {
+        self.shared.connections.leaves()
     }
 
     /// Shows another certificate from the next connection on.

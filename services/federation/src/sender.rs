@@ -7,6 +7,8 @@
 mod backoff;
 mod batch;
 mod destination;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -80,6 +80,23 @@ impl Connections {
         }
     }
 
+    /// The certificates of those connected, each once, by server name.
+    pub(crate) fn leaves(&self) -> Vec<Leaf> {
+        let open = self.open();
+        let mut leaves: Vec<Leaf> = open
+            .by_id
+            .values()
+            .map(|connection| connection.leaf.clone())
+            .collect();
+        leaves.sort_by(|a, b| {
+            a.server_name
+                .cmp(&b.server_name)
+                .then(a.serial.cmp(&b.serial))
+        });
+        leaves.dedup_by(|a, b| a.serial == b.serial);
+        leaves
+    }
+
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
