@@ -3,6 +3,7 @@
 mod accounts;
 mod encryption;
 mod federation;
+mod rooms;
 mod store;
 
 use axum::response::{IntoResponse, Response};

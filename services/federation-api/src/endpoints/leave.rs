@@ -1,9 +1,55 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#leaving-rooms-rejecting-invites>
 
 use axum::Router;
+use luxchat_http::{Endpoints, Matrix, Reply};
+use luxchat_rooms::Asked;
+use ruma::{
+    api::federation::membership::{
+        create_leave_event::v2::{Request as SendRequest, Response as SendResponse},
+        prepare_leave_event::v1::{Request as MakeRequest, Response as MakeResponse},
+    },
+    events::room::member::MembershipState,
+};
 
-use crate::State;
+use crate::{State, auth::Peer, error::Answer};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
+        .endpoint::<MakeRequest, _>(make)
+        .endpoint::<SendRequest, _>(send)
+}
+
+async fn make(
+    state: State,
+    peer: Peer,
+    Matrix(request): Matrix<MakeRequest>,
+) -> Answer<MakeResponse> {
+    let asked = Asked {
+        origin: peer.server_name(),
+        room_id: &request.room_id,
+        membership: &MembershipState::Leave,
+    };
+    let template = state
+        .rooms
+        .make_membership(asked, &request.user_id, None)
+        .await?;
+    let response = MakeResponse::new(Some(template.room_version), template.event);
+    Ok(Reply(response))
+}
+
+async fn send(
+    state: State,
+    peer: Peer,
+    Matrix(request): Matrix<SendRequest>,
+) -> Answer<SendResponse> {
+    state
+        .rooms
+        .send_leave(
+            peer.server_name(),
+            &request.room_id,
+            &request.event_id,
+            &request.pdu,
+        )
+        .await?;
+    Ok(Reply(SendResponse::new()))
 }
