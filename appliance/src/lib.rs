@@ -1,8 +1,27 @@
 //! The program on the box. `luxchat-appliance` composes the services into a running server; this library is what its
 //! command line, its demonstration and the tests drive.
 
+pub mod commands;
+pub mod compose;
 pub mod config;
+pub mod data_dir;
+pub mod demo;
+pub mod enrolment;
 pub mod lifecycle;
 pub mod listeners;
 pub mod logging;
+pub mod nation;
+pub mod operator;
 pub mod sandbox;
+pub mod say;
+mod settings;
+mod status;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+/// Milliseconds since the Unix epoch, as a point in time.
+fn timestamp(ms: u64) -> Result<Timestamp> {
+    let ms = i64::try_from(ms).context("the clock is out of range")?;
+    Timestamp::from_millisecond(ms).context("the clock is out of range")
+}

@@ -1,1 +1,51 @@
-fn main() {}
+//! The command line of the box.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use luxchat_appliance::commands::{check_config, demo, enrol, request, serve, status, user};
+
+/// A Matrix server for one administration.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients and peers until told to stop.
+    Serve(serve::Arguments),
+    /// Bring a small nation to life on this machine and send a message across it.
+    Demo(demo::Arguments),
+    /// Make, list and lock the accounts of a running box.
+    User(user::Arguments),
+    /// Show the state of a running box.
+    Status(status::Arguments),
+    /// Say whether a site file is right.
+    CheckConfig(check_config::Arguments),
+    /// Take in the national authority's answer to that request.
+    Enrol(enrol::Arguments),
+    /// Make the box's keys and write the request that the national authority signs.
+    Request(request::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::User(arguments) => user::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::CheckConfig(arguments) => check_config::run(arguments),
+        Command::Request(arguments) => request::run(arguments),
+        Command::Enrol(arguments) => enrol::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            luxchat_appliance::say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

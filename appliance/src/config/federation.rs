@@ -1,19 +1,16 @@
 use std::net::SocketAddr;
 
-use ruma::{OwnedServerName, ServerName};
+use luxchat_bundle::Endpoint;
 use serde::Deserialize;
 
-/// The listener for other servers, and whom to talk to.
+/// The listener for other servers. Whom to talk to is not decided here but by the national authority.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Federation {
     /// Address and port; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// The server name of the national directory, which publishes who may federate.
-    pub directory: OwnedServerName,
-    /// Where the directory is reached, `host:port`, until its first publication says more.
-    #[serde(default)]
-    pub directory_endpoints: Vec<String>,
+    /// Where peers reach the box, `host:port`, best first: what the box asks the authority to publish.
+    pub endpoints: Vec<Endpoint>,
     /// Whether a peer must show a certificate.
     #[serde(default)]
     pub client_certificates: ClientCertificates,
@@ -35,17 +32,10 @@ pub enum ClientCertificates {
 }
 
 impl Federation {
-    pub(super) fn check(&self, own: &ServerName, is_directory: bool) -> Result<(), String> {
-        match (is_directory, self.directory == *own) {
-            (true, false) => Err(format!(
-                "[directory] is set, but federation.directory is {}, not this box's server_name {own}",
-                self.directory
-            )),
-            (false, true) => Err(
-                "federation.directory is this box itself, but there is no [directory] section"
-                    .to_owned(),
-            ),
-            _ => Ok(()),
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.endpoints.is_empty() {
+            return Err("federation.endpoints is empty: peers would not find the box".to_owned());
         }
+        Ok(())
     }
 }

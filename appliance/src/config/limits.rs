@@ -11,7 +11,7 @@ pub struct Limits {
     /// Requests in work at the same time, of all clients together.
     pub concurrent_requests: usize,
     /// The largest upload, in bytes.
-    pub upload_bytes: u64,
+    pub upload_bytes: u32,
 }
 
 impl Default for Limits {

@@ -10,7 +10,7 @@ mod sample;
 
 use std::path::{Path, PathBuf};
 
-use ruma::OwnedServerName;
+use luxchat_bundle::ServerName;
 use serde::Deserialize;
 
 pub use self::{
@@ -31,7 +31,9 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The Matrix server name: what stands behind the colon in user ids. It can never change.
-    pub server_name: OwnedServerName,
+    pub server_name: ServerName,
+    /// The administration in words, for people.
+    pub display_name: String,
     /// Where the box keeps its keys, its database and what the directory published.
     pub data_dir: PathBuf,
     /// The listener for Matrix clients.
@@ -144,8 +146,7 @@ impl Config {
             ));
         }
         self.client.check()?;
-        self.federation
-            .check(&self.server_name, self.directory.is_some())?;
+        self.federation.check()?;
         self.registration.check()
     }
 }

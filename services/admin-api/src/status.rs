@@ -71,9 +71,9 @@ pub enum ListState {
 /// How it stands with other servers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Peers {
-    /// Servers that this one has something to send to now and again.
-    pub destinations: usize,
-    /// Of these, the ones that could not be reached at the last try.
+    /// Servers with an open connection, either way.
+    pub connected: usize,
+    /// Servers that have something to be sent and could not be reached at the last try.
     pub failing: usize,
 }
 

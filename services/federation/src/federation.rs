@@ -214,6 +214,11 @@ impl Federation {
         self.shared.connections.leaves()
     }
 
+    /// How many connections to and from members stand.
+    pub fn open_connections(&self) -> usize {
+        self.shared.connections.count()
+    }
+
     /// Shows another certificate from the next connection on.
     ///
     /// # Errors

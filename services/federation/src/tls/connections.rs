@@ -66,6 +66,11 @@ impl Connections {
         }
     }
 
+    /// How many stand.
+    pub(crate) fn count(&self) -> usize {
+        self.open().by_id.len()
+    }
+
     /// Closes the connections of everyone who may not federate any more.
     pub(crate) fn close_denied(&self, membership: &Membership, clock: &dyn Clock) {
         let now_ms = clock.now_ms();

@@ -1,0 +1,444 @@
+//! A box, put together: configuration, store, services, listeners. Read it from the top down.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use axum::Router;
+use luxchat_accounts::Accounts;
+use luxchat_admin_api as admin_api;
+use luxchat_bundle::{Bundle, DirectorySource, Enrolment, Leaf, Source, TrustStore};
+use luxchat_client_api as client_api;
+use luxchat_encryption::Encryption;
+use luxchat_federation::{EnrolledDirectory, Federation, Identity, TlsIdentity, Updates};
+use luxchat_federation_api as federation_api;
+use luxchat_http::{Listening, Plain, listen};
+use luxchat_rooms::Rooms;
+use luxchat_store::{Clock, Store};
+use luxchat_sync::{Receipts, Sync, Typing};
+use ruma::{ServerName, signatures::Ed25519KeyPair};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    data_dir::{DataDir, Lock},
+    enrolment,
+    lifecycle::{Lifecycle, feed_watchdog},
+    listeners::Inherited,
+    settings,
+    status::BoxStatus,
+};
+
+/// How often a box looks for a newer members list; one must be in force within a minute of its publication.
+const UPDATE_PERIOD: Duration = Duration::from_secs(20);
+
+/// The sockets a box serves.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Matrix clients.
+    pub client: TcpListener,
+    /// Other servers.
+    pub federation: TcpListener,
+    /// Health, metrics, status.
+    pub admin: TcpListener,
+}
+
+impl Sockets {
+    /// The sockets that systemd handed over, the others bound where the site file says.
+    ///
+    /// # Errors
+    ///
+    /// Names the listener and the address that cannot be bound.
+    pub async fn bind(config: &Config, inherited: &mut Inherited) -> Result<Self> {
+        Ok(Self {
+            client: inherited.or_bind("client", config.client.listen).await?,
+            federation: inherited
+                .or_bind("federation", config.federation.listen)
+                .await?,
+            admin: inherited.or_bind("admin", config.admin.listen).await?,
+        })
+    }
+}
+
+/// A running box.
+#[derive(Debug)]
+pub struct Appliance {
+    store: Store,
+    federation: Federation,
+    updates: Option<Arc<Updates>>,
+    client_address: SocketAddr,
+    admin_address: SocketAddr,
+    lifecycle: Lifecycle,
+    _lock: Lock,
+}
+
+impl Appliance {
+    /// Opens the data folder, starts the services and serves the sockets.
+    ///
+    /// # Errors
+    ///
+    /// When the data folder is in use or damaged, or a file that the site file names is not what it should be.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>, sockets: Sockets) -> Result<Self> {
+        let data = DataDir::open(&config.data_dir)?;
+        let lock = data.lock()?;
+        let lifecycle = Lifecycle::new();
+        let store = open_store(&config, &data, clock)?;
+
+        let membership = Enrolled::load(&data, &store).await?;
+        let federation = membership.federation(&config, &data, &store)?;
+        let updates = membership.updates(&config, &federation, &store)?;
+        let services = Services::new(&config, &store, &federation)?;
+
+        let status = Arc::new(BoxStatus {
+            store: store.clone(),
+            federation: federation.clone(),
+            updates: updates.clone(),
+            client_certificates: config.federation.client_certificates,
+            started: Instant::now(),
+        });
+        let admin = admin_api::Services {
+            store: store.clone(),
+            accounts: services.accounts.clone(),
+            metrics: admin_api::Metrics::of_process(),
+            status,
+        };
+
+        let client_address = sockets.client.local_addr()?;
+        let admin_address = sockets.admin.local_addr()?;
+        let listeners = Listeners {
+            lifecycle: &lifecycle,
+        };
+        listeners.clients(sockets.client, &config, services.client_router(&config))?;
+        listeners.peers(
+            sockets.federation,
+            &federation,
+            services.federation_router(membership.directory(&config)),
+        );
+        listeners.observers(sockets.admin, admin_api::observe(admin.clone()));
+        listeners.operators(&data.socket(), admin_api::operate(admin))?;
+
+        start_background(&lifecycle, &store, &federation, updates.as_ref());
+        info!(server = %config.server_name, "the box serves");
+        Ok(Self {
+            store,
+            federation,
+            updates,
+            client_address,
+            admin_address,
+            lifecycle,
+            _lock: lock,
+        })
+    }
+
+    /// The Matrix server name.
+    pub fn server_name(&self) -> &ServerName {
+        self.store.server_name()
+    }
+
+    /// Where clients are served.
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where health, metrics and status are served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The certificates of the peers connected now.
+    pub fn connected_peers(&self) -> Vec<Leaf> {
+        self.federation.connected()
+    }
+
+    /// Looks for a newer members list now, without waiting for the next time.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none in force, or why the newest was refused.
+    pub async fn look_for_members(&self) -> Result<()> {
+        let updates = self.updates.as_ref().context("the box is not enrolled")?;
+        Ok(updates.check().await?)
+    }
+
+    /// Stops serving: no new connections, requests end, the database closes. Returns whether all ended in time.
+    pub async fn stop(self) -> bool {
+        info!(server = %self.server_name(), "the box stops");
+        self.lifecycle.stop().await
+    }
+}
+
+/// What the box was told at enrolment, and the members list it last took over.
+struct Enrolled {
+    enrolment: Option<Enrolment>,
+    trust: Option<Arc<TrustStore>>,
+    list: Option<Bundle>,
+}
+
+impl Enrolled {
+    async fn load(data: &DataDir, store: &Store) -> Result<Self> {
+        let Some(enrolment) = enrolment::installed(data)? else {
+            warn!("the box is not enrolled: it serves its own users, and no other server");
+            return Ok(Self {
+                enrolment: None,
+                trust: None,
+                list: None,
+            });
+        };
+        let trust = TrustStore::open(&data.trust())?;
+        let now = crate::timestamp(store.clock().now_ms())?;
+        let list = trust.current(now).await.unwrap_or_else(|error| {
+            warn!(%error, "the members list at hand is not in force");
+            None
+        });
+        Ok(Self {
+            enrolment: Some(enrolment),
+            trust: Some(Arc::new(trust)),
+            list,
+        })
+    }
+
+    fn federation(&self, config: &Config, data: &DataDir, store: &Store) -> Result<Federation> {
+        let keys = enrolment::keys(data)?;
+        let signing_key = Ed25519KeyPair::from_der(
+            &keys.signing_key_pkcs8(),
+            keys.signing_key_id().version().to_owned(),
+        )
+        .context("the Matrix signing key")?;
+        let Some(enrolment) = &self.enrolment else {
+            return Ok(Federation::local_only(store.clone(), signing_key)?);
+        };
+        let chain = vec![enrolment.certificate.der().clone()];
+        let identity =
+            Identity::new(store.server_name().to_owned(), signing_key)?.with_tls(TlsIdentity {
+                chain,
+                key: keys.tls_key(),
+            });
+        let settings = settings::federation(&config.federation);
+        Ok(Federation::new(
+            store.clone(),
+            identity,
+            self.list.clone(),
+            &settings,
+        )?)
+    }
+
+    fn updates(
+        &self,
+        config: &Config,
+        federation: &Federation,
+        store: &Store,
+    ) -> Result<Option<Arc<Updates>>> {
+        let (Some(enrolment), Some(trust)) = (&self.enrolment, &self.trust) else {
+            return Ok(None);
+        };
+        // The directory takes from a folder what the others take from the directory.
+        let source: Arc<dyn Source> = match &config.directory {
+            Some(directory) => Arc::new(DirectorySource::new(&directory.publication)),
+            None => Arc::new(federation.repository(enrolled_directory(enrolment))?),
+        };
+        let clock = Arc::clone(store.clock());
+        let membership = federation.membership().clone();
+        let updates = Updates::new(Arc::clone(trust), source, membership, clock, UPDATE_PERIOD);
+        Ok(Some(Arc::new(updates)))
+    }
+
+    /// The directory serves what it took over itself: every file was verified before it was put there.
+    fn directory(&self, config: &Config) -> Option<Router> {
+        let trust = self.trust.as_ref().filter(|_| config.directory.is_some())?;
+        Some(luxchat_directory::repository(Arc::clone(trust)))
+    }
+}
+
+fn enrolled_directory(enrolment: &Enrolment) -> Option<EnrolledDirectory> {
+    let pointer = enrolment.directory.clone()?;
+    Some(EnrolledDirectory {
+        pointer,
+        authority: enrolment.authority.clone(),
+    })
+}
+
+/// The services of a box, each over the one store.
+struct Services {
+    store: Store,
+    federation: Federation,
+    accounts: Accounts,
+    rooms: Rooms,
+    encryption: Encryption,
+    sync: Sync,
+    receipts: Receipts,
+    typing: Typing,
+}
+
+impl Services {
+    fn new(config: &Config, store: &Store, federation: &Federation) -> Result<Self> {
+        let (store, federation) = (store.clone(), federation.clone());
+        let typing = Typing::new(store.clone());
+        Ok(Self {
+            accounts: Accounts::new(store.clone(), settings::accounts(&config.registration)?)?,
+            rooms: Rooms::new(
+                store.clone(),
+                federation.clone(),
+                luxchat_rooms::Config::default(),
+            ),
+            encryption: Encryption::new(
+                store.clone(),
+                federation.clone(),
+                luxchat_encryption::Config::default(),
+            ),
+            sync: Sync::new(store.clone(), typing.clone()),
+            receipts: Receipts::new(store.clone()),
+            typing,
+            store,
+            federation,
+        })
+    }
+
+    fn client_router(&self, config: &Config) -> Router {
+        let services = client_api::Services {
+            store: self.store.clone(),
+            accounts: self.accounts.clone(),
+            rooms: self.rooms.clone(),
+            encryption: self.encryption.clone(),
+            sync: self.sync.clone(),
+            receipts: self.receipts.clone(),
+            typing: self.typing.clone(),
+            federation: self.federation.clone(),
+        };
+        client_api::router(services, settings::client_api(config))
+    }
+
+    fn federation_router(&self, directory: Option<Router>) -> Router {
+        let services = federation_api::Services {
+            store: self.store.clone(),
+            accounts: self.accounts.clone(),
+            rooms: self.rooms.clone(),
+            encryption: self.encryption.clone(),
+            typing: self.typing.clone(),
+            receipts: self.receipts.clone(),
+            federation: self.federation.clone(),
+        };
+        let router = federation_api::router(services, federation_api::Config::default());
+        directory.into_iter().fold(router, Router::merge)
+    }
+}
+
+/// Puts routers behind sockets.
+struct Listeners<'a> {
+    lifecycle: &'a Lifecycle,
+}
+
+impl Listeners<'_> {
+    fn clients(&self, socket: TcpListener, config: &Config, router: Router) -> Result<()> {
+        let (listening, stop) = (listening(), self.lifecycle.stopping());
+        match settings::client_tls(&config.client)? {
+            Some(tls) => self
+                .lifecycle
+                .spawn(listen(socket, tls, router, listening, stop)),
+            None => self
+                .lifecycle
+                .spawn(listen(socket, Plain, router, listening, stop)),
+        }
+        Ok(())
+    }
+
+    /// Without a certificate there is nothing to show to peers: the socket stays closed to them.
+    fn peers(&self, socket: TcpListener, federation: &Federation, router: Router) {
+        if let Some(tls) = federation.mutual_tls() {
+            self.lifecycle.spawn(listen(
+                socket,
+                tls,
+                router,
+                listening(),
+                self.lifecycle.stopping(),
+            ));
+        }
+    }
+
+    fn observers(&self, socket: TcpListener, router: Router) {
+        self.lifecycle.spawn(listen(
+            socket,
+            Plain,
+            router,
+            listening(),
+            self.lifecycle.stopping(),
+        ));
+    }
+
+    fn operators(&self, path: &Path, router: Router) -> Result<()> {
+        // Left over from a run that was killed; the data folder's lock says that nobody serves it.
+        if path.exists() {
+            std::fs::remove_file(path).with_context(|| path.display().to_string())?;
+        }
+        let socket = UnixListener::bind(path)
+            .with_context(|| format!("cannot listen on {}", path.display()))?;
+        restrict(path)?;
+        let stop = self.lifecycle.stopping();
+        self.lifecycle.spawn(async move {
+            let served = axum::serve(socket, router)
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await;
+            if let Err(error) = served {
+                warn!(%error, "the operator's socket failed");
+            }
+        });
+        Ok(())
+    }
+}
+
+fn open_store(config: &Config, data: &DataDir, clock: Arc<dyn Clock>) -> Result<Store> {
+    let server_name = ServerName::parse(config.server_name.as_str())?;
+    let settings = luxchat_store::Config {
+        clock,
+        ..luxchat_store::Config::new(data.database(), server_name)
+    };
+    Ok(Store::open(settings)?)
+}
+
+fn start_background(
+    lifecycle: &Lifecycle,
+    store: &Store,
+    federation: &Federation,
+    updates: Option<&Arc<Updates>>,
+) {
+    let stop = || -> CancellationToken { lifecycle.stopping() };
+    let sender = federation.start(stop());
+    lifecycle.spawn(async move {
+        if let Err(error) = sender.await {
+            warn!(%error, "the federation's background work failed");
+        }
+    });
+    if let Some(updates) = updates.cloned() {
+        let stop = stop();
+        lifecycle.spawn(async move { updates.run(stop).await });
+    }
+    let (store, stop) = (store.clone(), stop());
+    lifecycle.spawn(feed_watchdog(stop, move || {
+        let store = store.clone();
+        async move {
+            store
+                .write(|_| Ok::<_, luxchat_store::Error>(()))
+                .await
+                .is_ok()
+        }
+    }));
+}
+
+fn listening() -> Listening {
+    Listening {
+        grace: settings::REQUEST_GRACE,
+        ..Listening::default()
+    }
+}
+
+/// Leaves a socket to its owner alone.
+fn restrict(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| path.display().to_string())
+}

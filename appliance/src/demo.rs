@@ -1,0 +1,208 @@
+//! The demonstration: a nation comes to life, and a message crosses it, told as it happens. What it does to the boxes it
+//! does as any client would, through their public API.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::{Context, Result};
+use luxchat_admin_api::{CreateUser, UserSummary};
+use luxchat_store::Clock;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    compose::Appliance,
+    nation::{Client, Nation, Plan, Site, messages},
+    operator::Operator,
+    say,
+};
+
+/// Quiet, so that the story is told on standard output alone.
+pub const LOG_FILTER: &str = "warn";
+
+/// Agents of the demonstration: short name of their box, local part, password.
+const AGENTS: &[(&str, &str, &str)] = &[
+    ("interieur", "alice", "wonderland-2026"),
+    ("interieur", "anna", "wonderland-2026"),
+    ("sante", "bob", "wonderland-2026"),
+];
+
+/// A nation whose boxes are up.
+#[derive(Debug)]
+pub struct Running {
+    boxes: Vec<(Site, Appliance)>,
+}
+
+/// A nation that anybody may register in, for trying clients and test programs.
+pub fn open_plan() -> Plan {
+    let site_lines =
+        "\n[registration]\nopen = true\n\n[limits]\nrequests_per_user = 0\n".to_owned();
+    Plan {
+        site_lines,
+        ..Plan::default()
+    }
+}
+
+/// Starts the boxes, the directory first, and tells who is who.
+///
+/// # Errors
+///
+/// When a box cannot start.
+pub async fn start(nation: &Nation, clock: Arc<dyn Clock>) -> Result<Running> {
+    say!(
+        "A nation: one authority, one directory, {} ministries.",
+        nation.sites().len() - 1
+    );
+    let mut boxes = Vec::new();
+    for site in nation.sites() {
+        let started = Instant::now();
+        let appliance = site.start(Arc::clone(&clock)).await?;
+        say!(
+            "  {:24} clients {:28} peers {}  (up in {} ms)",
+            site.config.server_name.to_string(),
+            site.base_url(),
+            site.config.federation.listen,
+            started.elapsed().as_millis(),
+        );
+        boxes.push((site.clone(), appliance));
+    }
+    Ok(Running { boxes })
+}
+
+/// Makes the agents, and sends a message from one ministry to the other and back.
+///
+/// # Errors
+///
+/// The step that failed.
+pub async fn drive(running: &Running) -> Result<()> {
+    for (name, localpart, password) in AGENTS {
+        running.make_agent(name, localpart, password).await?;
+    }
+    let run = format!("{:08x}", rand::random::<u32>());
+    let mut steps = Steps(Instant::now());
+
+    let alice = running.login("interieur", "alice").await?;
+    steps.done("alice logs in at the ministry of the interior");
+    let bob = running.login("sante", "bob").await?;
+    steps.done("bob logs in at the ministry of health");
+
+    let parameters = json!({ "preset": "private_chat", "name": format!("Crossing {run}") });
+    let room = alice.create_room(&parameters).await?;
+    steps.done("alice creates a private room");
+    let before = bob.sync(None, std::time::Duration::ZERO).await?;
+    let since = before["next_batch"].as_str().map(ToOwned::to_owned);
+    alice.invite(&room, &bob.user_id).await?;
+    steps.done("alice invites bob: her box asks his over mutual TLS");
+    let is_invited = |sync: &serde_json::Value| sync["rooms"]["invite"].get(&room).map(drop);
+    let ((), since) = bob.sync_until(since, "the invitation", is_invited).await?;
+    steps.done("the invitation reaches bob");
+    bob.join(&room, &["interieur.demo.lu"]).await?;
+    steps.done("bob joins: his box fetches and checks the room's state");
+
+    let words = format!("Moien Bob! ({run})");
+    alice
+        .send_text(&room, &format!("there-{run}"), &words)
+        .await?;
+    steps.done("alice's message is on her box's disk");
+    let arrived = |sync: &serde_json::Value| {
+        messages(sync, &room)
+            .any(|event| event["content"]["body"] == words.as_str())
+            .then_some(())
+    };
+    let ((), _) = bob
+        .sync_until(Some(since), "alice's message", arrived)
+        .await?;
+    steps.done("alice's message reaches bob");
+
+    let since = alice.sync(None, std::time::Duration::ZERO).await?["next_batch"]
+        .as_str()
+        .map(ToOwned::to_owned);
+    let answer = format!("Moien Alice! ({run})");
+    bob.send_text(&room, &format!("back-{run}"), &answer)
+        .await?;
+    let arrived = |sync: &serde_json::Value| {
+        messages(sync, &room)
+            .any(|event| event["content"]["body"] == answer.as_str())
+            .then_some(())
+    };
+    alice.sync_until(since, "bob's answer", arrived).await?;
+    steps.done("bob's answer is sent and reaches alice");
+
+    say!("Who is connected to whom, each with a certificate of the national authority:");
+    for (site, appliance) in &running.boxes {
+        for peer in appliance.connected_peers() {
+            say!(
+                "  {:24} <- {:24} certificate {}",
+                site.config.server_name.to_string(),
+                peer.server_name,
+                peer.fingerprint
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Says how a person can join in with a client of their own.
+pub fn invite_people_in(running: &Running) {
+    say!("Try it with any Matrix client:");
+    for (name, localpart, password) in AGENTS {
+        if let Ok(site) = running.site(name) {
+            let user = format!("@{localpart}:{}", site.config.server_name);
+            say!(
+                "  homeserver {:28} user {user:28} password {password}",
+                site.base_url()
+            );
+        }
+    }
+    say!("Ctrl-C stops the nation; the same command starts it again where it left off.");
+}
+
+impl Running {
+    /// Stops all boxes.
+    pub async fn stop(self) {
+        for (_, appliance) in self.boxes.into_iter().rev() {
+            appliance.stop().await;
+        }
+    }
+
+    fn site(&self, name: &str) -> Result<&Site> {
+        let found = self.boxes.iter().find(|(site, _)| site.name == name);
+        found
+            .map(|(site, _)| site)
+            .with_context(|| format!("no box {name} is running"))
+    }
+
+    async fn make_agent(&self, name: &str, localpart: &str, password: &str) -> Result<()> {
+        let site = self.site(name)?;
+        let operator = Operator::new(site.config.data_dir.join("admin.sock"))?;
+        let users: Vec<UserSummary> = operator.call(Method::GET, "/users", None::<&()>).await?;
+        if users
+            .iter()
+            .any(|user| user.user_id.starts_with(&format!("@{localpart}:")))
+        {
+            return Ok(());
+        }
+        let new = CreateUser {
+            localpart: localpart.to_owned(),
+            password: password.to_owned(),
+            admin: false,
+        };
+        let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
+        Ok(())
+    }
+
+    async fn login(&self, name: &str, localpart: &str) -> Result<Client> {
+        let agent = AGENTS.iter().find(|(_, other, _)| *other == localpart);
+        let (_, _, password) = agent.with_context(|| format!("no agent {localpart}"))?;
+        Client::login(&self.site(name)?.base_url(), localpart, password).await
+    }
+}
+
+/// Tells each step with the time it took.
+struct Steps(Instant);
+
+impl Steps {
+    fn done(&mut self, what: &str) {
+        say!("{:6.1} ms  {what}", self.0.elapsed().as_secs_f64() * 1000.0);
+        self.0 = Instant::now();
+    }
+}

@@ -1,0 +1,111 @@
+//! What the site file says, in the terms of each service.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use luxchat_accounts as accounts;
+use luxchat_client_api as client_api;
+use luxchat_federation as federation;
+use luxchat_http::Tls;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use crate::config::{Client, ClientCertificates, Config, Federation, Registration};
+
+/// A registration secret longer than this is not one.
+const MAX_SECRET: usize = 4_096;
+
+/// Bursts may be this many times the average rate.
+const BURST: u32 = 20;
+
+/// # Errors
+///
+/// When the registration secret cannot be read.
+pub(crate) fn accounts(registration: &Registration) -> Result<accounts::Config> {
+    let shared_secret = match &registration.shared_secret_file {
+        Some(path) => {
+            let bytes = luxchat_bundle::files::read(path, MAX_SECRET)?;
+            let secret = String::from_utf8(bytes)
+                .with_context(|| format!("{}: not UTF-8", path.display()))?;
+            let secret = secret.trim().to_owned();
+            if secret.is_empty() {
+                bail!("{}: the registration secret is empty", path.display());
+            }
+            Some(secret)
+        }
+        None => None,
+    };
+    let registration = accounts::Registration {
+        open: registration.open,
+        token: registration.tokens,
+        shared_secret,
+    };
+    Ok(accounts::Config {
+        registration,
+        ..Default::default()
+    })
+}
+
+pub(crate) fn client_api(config: &Config) -> client_api::Config {
+    let limits = &config.limits;
+    let user = NonZeroU32::new(limits.requests_per_user);
+    let login = NonZeroU32::new(limits.logins_per_address);
+    let rate_limits = user.zip(login).map(|(user, login)| {
+        let generous = client_api::RateLimits::default();
+        client_api::RateLimits {
+            user: rate(user, user.saturating_mul(BURST_FACTOR)),
+            login: rate(per_second(login), login),
+            address: generous.address,
+        }
+    });
+    client_api::Config {
+        base_url: Some(config.client.public_url.to_string()),
+        trusted_proxies: config.client.trusted_proxies.clone(),
+        max_concurrent_requests: limits.concurrent_requests,
+        rate_limits,
+        max_upload_bytes: limits.upload_bytes,
+        ..Default::default()
+    }
+}
+
+const BURST_FACTOR: NonZeroU32 = NonZeroU32::new(BURST).expect("20 is not zero");
+
+fn rate(per_second: NonZeroU32, burst: NonZeroU32) -> client_api::Rate {
+    client_api::Rate { burst, per_second }
+}
+
+/// From a rate per minute, rounded up.
+fn per_second(per_minute: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(per_minute.get().div_ceil(60)).unwrap_or(NonZeroU32::MIN)
+}
+
+pub(crate) fn federation(federation: &Federation) -> federation::Config {
+    federation::Config {
+        client_certificates: match federation.client_certificates {
+            ClientCertificates::Required => federation::ClientCertificates::Required,
+            ClientCertificates::Optional => federation::ClientCertificates::Optional,
+        },
+        discovery: federation.discovery,
+        ..Default::default()
+    }
+}
+
+/// The certificate clients see, where the site file names one.
+///
+/// # Errors
+///
+/// When a file cannot be read, or key and certificate do not fit.
+pub(crate) fn client_tls(client: &Client) -> Result<Option<Tls>> {
+    let Some(tls) = &client.tls else {
+        return Ok(None);
+    };
+    let name = |path: &std::path::Path| path.display().to_string();
+    let chain = CertificateDer::pem_file_iter(&tls.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| name(&tls.certificate))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| name(&tls.key))?;
+    let tls = Tls::new(chain, key).with_context(|| name(&tls.certificate))?;
+    Ok(Some(tls))
+}
+
+/// How long a stop lets requests go on, within the lifecycle's own grace.
+pub(crate) const REQUEST_GRACE: Duration = Duration::from_secs(8);

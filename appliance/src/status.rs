@@ -1,0 +1,111 @@
+//! What a box says of itself.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+use luxchat_admin_api::{Certificate, ListState, Membership, Peers, Status, StatusSource};
+use luxchat_bundle::Leaf;
+use luxchat_federation::{Federation, UpdateStatus, Updates};
+use luxchat_store::{Error, Store};
+
+use crate::config::ClientCertificates;
+
+/// Failing destinations that are counted.
+const MAX_FAILING: u32 = 10_000;
+
+/// Puts the status of a box together.
+#[derive(Debug)]
+pub(crate) struct BoxStatus {
+    pub(crate) store: Store,
+    pub(crate) federation: Federation,
+    pub(crate) updates: Option<Arc<Updates>>,
+    pub(crate) client_certificates: ClientCertificates,
+    pub(crate) started: Instant,
+}
+
+impl StatusSource for BoxStatus {
+    fn status(&self) -> BoxFuture<'_, Result<Status, Error>> {
+        async move {
+            let (position, failing) = self
+                .store
+                .read(|tx| Ok::<_, Error>((tx.position()?, tx.failing_destinations(MAX_FAILING)?)))
+                .await?;
+            Ok(Status {
+                server_name: self.store.server_name().to_string(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime_seconds: self.started.elapsed().as_secs(),
+                position: position.0,
+                client_certificates: match self.client_certificates {
+                    ClientCertificates::Required => "required",
+                    ClientCertificates::Optional => "optional",
+                }
+                .to_owned(),
+                certificate: self.certificate(),
+                membership: self.membership(),
+                peers: Peers {
+                    connected: self.federation.connected().len(),
+                    failing: failing.len(),
+                },
+            })
+        }
+        .boxed()
+    }
+}
+
+impl BoxStatus {
+    fn certificate(&self) -> Option<Certificate> {
+        let leaf = Leaf::parse(self.federation.identity().tls()?.chain.first()?).ok()?;
+        Some(Certificate {
+            not_after: leaf.not_after.to_string(),
+            fingerprint: leaf.fingerprint.to_string(),
+        })
+    }
+
+    fn membership(&self) -> Membership {
+        let update = self
+            .updates
+            .as_ref()
+            .map(|updates| updates.status())
+            .unwrap_or_default();
+        let UpdateStatus {
+            checked_ms,
+            error: last_error,
+            ..
+        } = update;
+        let last_checked = checked_ms
+            .and_then(|ms| crate::timestamp(ms).ok())
+            .map(|at| at.to_string());
+        let Some(list) = self.federation.membership().current() else {
+            let state = ListState::Missing;
+            return Membership {
+                state,
+                version: 0,
+                expires: None,
+                active: 0,
+                inactive: 0,
+                last_checked,
+                last_error,
+            };
+        };
+        let active = list
+            .members
+            .iter()
+            .filter(|member| member.status.is_active())
+            .count();
+        let now = crate::timestamp(self.store.clock().now_ms()).unwrap_or(Timestamp::MAX);
+        Membership {
+            state: if list.expires > now {
+                ListState::Valid
+            } else {
+                ListState::Expired
+            },
+            version: list.version,
+            expires: Some(list.expires.to_string()),
+            active,
+            inactive: list.members.len() - active,
+            last_checked,
+            last_error,
+        }
+    }
+}
