@@ -11,6 +11,10 @@ mod error;
 mod rate;
 mod router;
 mod state;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     config::{Config, Rate, RateLimits, Turn},

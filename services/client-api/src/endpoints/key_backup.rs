@@ -263,3 +263,108 @@ fn in_room(
             data,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::testing::Server;
+
+    const VERSION: &str = "/_matrix/client/v3/room_keys/version";
+    const KEYS: &str = "/_matrix/client/v3/room_keys/keys";
+
+    fn algorithm(public_key: &str) -> Value {
+        json!({
+            "algorithm": "m.megolm_backup.v1.curve25519-aes-sha2",
+            "auth_data": { "public_key": public_key, "signatures": {} },
+        })
+    }
+
+    fn key(first_message_index: u32) -> Value {
+        json!({
+            "first_message_index": first_message_index,
+            "forwarded_count": 0,
+            "is_verified": true,
+            "session_data": { "ephemeral": "ZQ", "ciphertext": "Yw", "mac": "bQ" },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_made_changed_and_deleted() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let none = server.get(VERSION, &alice).await;
+        assert_eq!(none.error(), (404, "M_NOT_FOUND"));
+        let made = server.post(VERSION, &alice, algorithm("b25l")).await.ok();
+        assert_eq!(made, json!({ "version": "1" }));
+        let one = format!("{VERSION}/1");
+        server.put(&one, &alice, algorithm("dHdv")).await.ok();
+        let told = server.get(VERSION, &alice).await.ok();
+        assert_eq!(told["auth_data"], algorithm("dHdv")["auth_data"]);
+        assert_eq!((&told["version"], &told["count"]), (&json!("1"), &json!(0)));
+        assert_eq!(server.get(&one, &alice).await.ok(), told);
+        for _ in 0..2 {
+            let deleted = server.send(Method::DELETE, &one, Some(&alice), Value::Null);
+            deleted.await.ok();
+        }
+        let gone = server.get(&one, &alice).await;
+        assert_eq!(gone.error(), (404, "M_NOT_FOUND"));
+    }
+
+    #[tokio::test]
+    async fn keys_are_put_read_and_deleted_at_every_depth() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        server.post(VERSION, &alice, algorithm("b25l")).await.ok();
+        let all = json!({ "rooms": {
+            "!one:example.org": { "sessions": { "a": key(5), "b": key(5) } },
+            "!two:example.org": { "sessions": { "a": key(5) } },
+        } });
+        let paths = ["", "/!one:example.org", "/!one:example.org/a"]
+            .map(|part| format!("{KEYS}{part}?version=1"));
+        let [everything, room, session] = &paths;
+        let stored = server.put(everything, &alice, all.clone()).await.ok();
+        assert_eq!(stored["count"], 3);
+        assert_eq!(server.get(everything, &alice).await.ok(), all);
+        let of_room = &all["rooms"]["!one:example.org"];
+        assert_eq!(server.get(room, &alice).await.ok(), *of_room);
+        assert_eq!(server.get(session, &alice).await.ok(), key(5));
+
+        let sessions = json!({ "sessions": { "c": key(1) } });
+        let more = server.put(room, &alice, sessions).await.ok();
+        assert_eq!(more["count"], 4);
+        let better = server.put(session, &alice, key(3)).await.ok();
+        assert_eq!(better["count"], 4);
+        assert_ne!(better["etag"], more["etag"]);
+        assert_eq!(server.get(session, &alice).await.ok(), key(3));
+
+        for (path, left) in [(session, 3), (room, 1), (everything, 0)] {
+            let deleted = server.send(Method::DELETE, path, Some(&alice), Value::Null);
+            assert_eq!(deleted.await.ok()["count"], left);
+        }
+        let gone = server.get(session, &alice).await;
+        assert_eq!(gone.error(), (404, "M_NOT_FOUND"));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_version_is_told_the_current_one() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        for key in ["b25l", "dHdv"] {
+            server.post(VERSION, &alice, algorithm(key)).await.ok();
+        }
+        let path = format!("{KEYS}/!one:example.org/a?version=1");
+        let refused = server.put(&path, &alice, key(0)).await;
+        assert_eq!(refused.error(), (403, "M_WRONG_ROOM_KEYS_VERSION"));
+        assert_eq!(refused.body["current_version"], "2");
+        let malformed = server
+            .put(
+                &path.replace("=1", "=2"),
+                &alice,
+                json!({ "is_verified": 1 }),
+            )
+            .await;
+        assert_eq!(malformed.error(), (400, "M_INVALID_PARAM"));
+    }
+}

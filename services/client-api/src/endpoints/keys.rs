@@ -187,3 +187,167 @@ fn signature_failure(failure: SignatureFailure) -> Result<Failure, Error> {
     serde_json::from_value(json!({ "errcode": errcode, "error": failure.to_string() }))
         .map_err(|error| ApiError::internal(error).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::testing::{PASSWORD, Server};
+
+    const DEVICE_SIGNING: &str = "/_matrix/client/v3/keys/device_signing/upload";
+    const ALICE: &str = "@alice:example.org";
+
+    fn one_time_key() -> Value {
+        let signatures = json!({ ALICE: { "ed25519:PHONE": "c2lnbmF0dXJl" } });
+        json!({ "key": "a2V5", "signatures": signatures })
+    }
+
+    fn device_keys() -> Value {
+        json!({
+            "user_id": ALICE,
+            "device_id": "PHONE",
+            "algorithms": ["m.olm.v1.curve25519-aes-sha2"],
+            "keys": { "ed25519:PHONE": "ZWQyNTUxOQ", "curve25519:PHONE": "Y3VydmU" },
+            "signatures": { ALICE: { "ed25519:PHONE": "c2lnbmF0dXJl" } },
+        })
+    }
+
+    fn master_key(public_key: &str) -> Value {
+        json!({
+            "user_id": ALICE,
+            "usage": ["master"],
+            "keys": { format!("ed25519:{public_key}"): public_key },
+        })
+    }
+
+    /// Alice on her phone.
+    async fn alice(server: &Server) -> String {
+        server.user("alice").await;
+        let login = server
+            .log_in("alice", json!({ "device_id": "PHONE" }))
+            .await;
+        login.ok()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn keys_are_uploaded_queried_and_claimed() {
+        let server = Server::new();
+        let alice = alice(&server).await;
+        let bob = server.user("bob").await;
+        let upload = json!({
+            "device_keys": device_keys(),
+            "one_time_keys": { "signed_curve25519:AAAA": one_time_key() },
+        });
+        let path = "/_matrix/client/v3/keys/upload";
+        let counts = server.post(path, &alice, upload).await.ok();
+        assert_eq!(
+            counts,
+            json!({ "one_time_key_counts": { "signed_curve25519": 1 } })
+        );
+        let conflict = json!({
+            "one_time_keys": { "signed_curve25519:AAAA": { "key": "b3RoZXI", "signatures": {
+                ALICE: { "ed25519:PHONE": "c2lnbmF0dXJl" }
+            } } },
+        });
+        let refused = server.post(path, &alice, conflict).await;
+        assert_eq!(refused.error(), (400, "M_INVALID_PARAM"));
+
+        let query = json!({ "device_keys": { ALICE: [] } });
+        let path = "/_matrix/client/v3/keys/query";
+        let mut told = server.post(path, &bob, query).await.ok();
+        let mut device = told["device_keys"][ALICE]["PHONE"].take();
+        device.as_object_mut().unwrap().remove("unsigned");
+        assert_eq!(device, device_keys());
+
+        let claim = json!({ "one_time_keys": { ALICE: { "PHONE": "signed_curve25519" } } });
+        let path = "/_matrix/client/v3/keys/claim";
+        let claimed = server.post(path, &bob, claim.clone()).await.ok();
+        let keys = &claimed["one_time_keys"][ALICE]["PHONE"];
+        assert_eq!(*keys, json!({ "signed_curve25519:AAAA": one_time_key() }));
+        let nothing = server.post(path, &bob, claim).await.ok();
+        assert_eq!(nothing, json!({ "one_time_keys": {} }));
+    }
+
+    #[tokio::test]
+    async fn servers_that_cannot_be_asked_are_failures() {
+        let server = Server::new();
+        let alice = alice(&server).await;
+        let query = json!({ "device_keys": { "@carol:elsewhere.example": [] } });
+        let path = "/_matrix/client/v3/keys/query";
+        let told = server.post(path, &alice, query).await.ok();
+        assert!(told["failures"]["elsewhere.example"].is_object());
+    }
+
+    #[tokio::test]
+    async fn replacing_cross_signing_keys_takes_the_password() {
+        let server = Server::new();
+        let alice = alice(&server).await;
+        let upload = |key: &str| json!({ "master_key": master_key(key) });
+        for _ in 0..2 {
+            server
+                .post(DEVICE_SIGNING, &alice, upload("Zmlyc3Q"))
+                .await
+                .ok();
+        }
+        let asked = server
+            .post(DEVICE_SIGNING, &alice, upload("c2Vjb25k"))
+            .await;
+        assert_eq!(asked.status, 401);
+        assert_eq!(
+            asked.body["flows"][0]["stages"],
+            json!(["m.login.password"])
+        );
+
+        let mut proven = upload("c2Vjb25k");
+        proven["auth"] = json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": "alice" },
+            "password": PASSWORD,
+            "session": asked.body["session"],
+        });
+        server.post(DEVICE_SIGNING, &alice, proven).await.ok();
+        let query = json!({ "device_keys": { ALICE: [] } });
+        let path = "/_matrix/client/v3/keys/query";
+        let told = server.post(path, &alice, query).await.ok();
+        assert_eq!(told["master_keys"][ALICE], master_key("c2Vjb25k"));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_cross_signing_keys_is_said() {
+        let server = Server::new();
+        let alice = alice(&server).await;
+        let mut unsigned = master_key("a2V5");
+        unsigned["usage"] = json!(["self_signing"]);
+        let alone = json!({ "self_signing_key": unsigned });
+        let refused = server.post(DEVICE_SIGNING, &alice, alone.clone()).await;
+        assert_eq!(refused.error(), (400, "M_MISSING_PARAM"));
+        let mut both = alone;
+        both["master_key"] = master_key("bWFzdGVy");
+        let refused = server.post(DEVICE_SIGNING, &alice, both).await;
+        assert_eq!(refused.error(), (400, "M_INVALID_SIGNATURE"));
+
+        let path = "/_matrix/client/v3/keys/signatures/upload";
+        let signed = json!({ ALICE: { "GONE": device_keys() } });
+        let failures = server.post(path, &alice, signed).await.ok();
+        assert_eq!(
+            failures["failures"][ALICE]["GONE"]["errcode"],
+            "M_NOT_FOUND"
+        );
+    }
+
+    #[tokio::test]
+    async fn changes_are_asked_for_between_sync_tokens() {
+        let server = Server::new();
+        let alice = alice(&server).await;
+        let path = "/_matrix/client/v3/keys/changes";
+        let changes = server.get(&format!("{path}?from=0&to=9"), &alice).await;
+        assert_eq!(changes.ok(), json!({ "changed": [], "left": [] }));
+        let refused = server
+            .get(&format!("{path}?from=then&to=now"), &alice)
+            .await;
+        assert_eq!(refused.error(), (400, "M_INVALID_PARAM"));
+        let nobody = server.send(Method::GET, path, None, Value::Null).await;
+        assert_eq!(nobody.error(), (401, "M_MISSING_TOKEN"));
+    }
+}

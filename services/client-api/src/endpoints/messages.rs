@@ -11,14 +11,20 @@ use ruma::api::client::{
         get_relating_events_with_rel_type_and_event_type::v1 as get_relating_events_with_types,
     },
     room::get_room_event::v3 as get_room_event,
+    threads::get_threads::v1 as get_threads,
 };
+use tracing::debug;
 
 use crate::{State, auth::Session, error::Answer};
+
+/// Older events fetched in one go where a client reaches the oldest that this server has.
+const BACKFILL: usize = 100;
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
         .endpoint::<get_message_events::Request, _>(messages)
         .endpoint::<get_room_event::Request, _>(event)
+        .endpoint::<get_threads::Request, _>(threads)
         .endpoint::<get_relating_events::Request, _>(relations)
         .endpoint::<get_relating_events_with_rel_type::Request, _>(relations_of_type)
         .endpoint::<get_relating_events_with_types::Request, _>(relations_of_types)
@@ -29,8 +35,34 @@ async fn messages(
     session: Session,
     Matrix(request): Matrix<get_message_events::Request>,
 ) -> Answer<get_message_events::Response> {
-    let page = state.sync.messages(session.viewer(), request).await?;
-    Ok(Reply(page.response))
+    let page = state
+        .sync
+        .messages(session.viewer(), request.clone())
+        .await?;
+    if !page.wants_backfill {
+        return Ok(Reply(page.response));
+    }
+    match state.rooms.backfill(&request.room_id, BACKFILL).await {
+        Ok(fetched) if fetched > 0 => {
+            let page = state.sync.messages(session.viewer(), request).await?;
+            Ok(Reply(page.response))
+        }
+        // What other servers cannot give, the page does without.
+        Ok(_) => Ok(Reply(page.response)),
+        Err(error) => {
+            debug!(%error, "no older events from other servers");
+            Ok(Reply(page.response))
+        }
+    }
+}
+
+async fn threads(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<get_threads::Request>,
+) -> Answer<get_threads::Response> {
+    let response = state.sync.threads(session.viewer(), request).await?;
+    Ok(Reply(response))
 }
 
 async fn event(
