@@ -56,3 +56,5 @@ CREATE TABLE event_relations (
     rel_type  TEXT NOT NULL,
     PRIMARY KEY (room_nid, parent_id, pos)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX event_relations_threads ON event_relations (room_nid, parent_id, pos) WHERE rel_type = 'm.thread';

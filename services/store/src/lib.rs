@@ -61,7 +61,7 @@ pub use self::{
     read_positions::Unread,
     highlights::TimelinePlace,
     receipts::{OutgoingReceipt, Receipt},
-    relations::Relation,
+    relations::{Relation, RelationCount},
     sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
     pdu::Pdu,
     rooms::{

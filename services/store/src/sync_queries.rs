@@ -12,6 +12,8 @@ use crate::{
 pub struct ClientRow {
     /// Its integer id.
     pub nid: EventNid,
+    /// Its room.
+    pub room: RoomNid,
     /// Its Matrix id.
     pub event_id: String,
     /// Its place in the room's timeline, if it has one.
@@ -91,7 +93,7 @@ macro_rules! select_client_rows {
     ($tail:literal) => {
         concat!(
             "SELECT e.event_nid, e.event_id, e.pos, e.seq, e.sender_nid, e.state_key_nid, ",
-            "e.before_chain_nid, e.before_ord, e.after_chain_nid, e.after_ord, e.redacted_by, j.json, e.membership IS NOT NULL ",
+            "e.before_chain_nid, e.before_ord, e.after_chain_nid, e.after_ord, e.redacted_by, j.json, e.membership IS NOT NULL, e.room_nid ",
             $tail
         )
     };
@@ -302,6 +304,7 @@ fn client_row(row: &Row<'_>) -> rusqlite::Result<ClientRow> {
         redacted_by: row.get(10)?,
         json: row.get(11)?,
         is_membership: row.get(12)?,
+        room: row.get(13)?,
     })
 }
 

@@ -7,7 +7,11 @@ use ruma::{RoomId, serde::Raw};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{Error, Result, Viewer, history::History};
+use crate::{
+    Error, Result, Viewer,
+    aggregation::{Relations, relations},
+    history::History,
+};
 
 /// The fields of a stored event that clients get, borrowed from its JSON.
 #[derive(Debug, Deserialize)]
@@ -71,13 +75,14 @@ impl Composer<'_, '_> {
         unsigned.replaces_state = previous.as_ref().map(|previous| &*previous.event_id);
         unsigned.prev_content = previous_fields.as_ref().map(|fields| fields.content);
         unsigned.prev_sender = previous_fields.as_ref().map(|fields| &*fields.sender);
+        unsigned.relations = relations(self, row, history)?;
         let transaction_id = self.transaction_id(row)?;
         unsigned.transaction_id = transaction_id.as_deref();
         Ok(Raw::from_json(self.write(row, &fields, unsigned)?))
     }
 
-    /// An event of a room's state.
-    pub(crate) fn state_event<T>(&self, row: &ClientRow) -> Result<Raw<T>> {
+    /// An event without what came before or after it: one of a room's state, or within another event.
+    pub(crate) fn bare_event<T>(&self, row: &ClientRow) -> Result<Raw<T>> {
         let fields = Fields::parse(&row.json)?;
         let unsigned = self.unsigned(row, &fields)?;
         Ok(Raw::from_json(self.write(row, &fields, unsigned)?))
@@ -181,6 +186,8 @@ struct ClientEvent<'a> {
 
 #[derive(Default, Serialize)]
 struct Unsigned<'a> {
+    #[serde(rename = "m.relations", skip_serializing_if = "Option::is_none")]
+    relations: Option<Relations>,
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]

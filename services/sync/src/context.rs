@@ -155,7 +155,7 @@ fn state_at(
     for event in composer.tx.state_at(at)?.into_values() {
         let row = composer.tx.client_event_by_nid(event)?;
         if wants_event(filter, &Fields::parse(&row.json)?) {
-            state.push(composer.state_event(&row)?);
+            state.push(composer.bare_event(&row)?);
         }
     }
     Ok(state)

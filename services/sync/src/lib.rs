@@ -5,6 +5,7 @@
 //! code of an [`Error`] is the caller's choice.
 
 mod access;
+mod aggregation;
 mod client_event;
 mod context;
 mod ephemeral;

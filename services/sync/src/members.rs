@@ -50,7 +50,7 @@ impl Sync {
                 let mut members = Vec::new();
                 for row in rows(tx, &readable, at, request.membership.as_ref())? {
                     if wanted(&Member::parse(&row)?.content.membership) {
-                        members.push(composer.state_event(&row)?);
+                        members.push(composer.bare_event(&row)?);
                     }
                 }
                 Ok(members)

@@ -131,7 +131,7 @@ pub(crate) fn lazy_state(
     for sender in senders {
         if let Some(member) = composer.tx.member(room, sender)? {
             let row = composer.tx.client_event_by_nid(member.event)?;
-            state.push(composer.state_event(&row)?);
+            state.push(composer.bare_event(&row)?);
         }
     }
     Ok(state)

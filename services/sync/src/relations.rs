@@ -3,7 +3,13 @@
 use luxchat_store::{ReadTx, Stretch};
 use ruma::{
     OwnedEventId, OwnedRoomId, UInt,
-    api::{Direction, client::relations::get_relating_events::v1::Response},
+    api::{
+        Direction,
+        client::{
+            relations::get_relating_events::v1::Response,
+            threads::get_threads::v1::{self as get_threads, IncludeThreads},
+        },
+    },
     events::{TimelineEventType, relation::RelationType},
 };
 
@@ -54,6 +60,66 @@ impl Sync {
             .read(move |tx| page(tx, &viewer, &request, now_ms))
             .await
     }
+
+    /// A page of a room's threads by their roots, those first that were replied to last.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidthreads).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] where the user may not read the room, [`Error::UnknownToken`].
+    pub async fn threads(
+        &self,
+        viewer: Viewer,
+        request: get_threads::Request,
+    ) -> Result<get_threads::Response> {
+        let now_ms = self.store.clock().now_ms();
+        self.store
+            .read(move |tx| thread_page(tx, &viewer, &request, now_ms))
+            .await
+    }
+}
+
+fn thread_page(
+    tx: &ReadTx<'_>,
+    viewer: &Viewer,
+    request: &get_threads::Request,
+    now_ms: u64,
+) -> Result<get_threads::Response> {
+    let keys = HistoryKeys::of(tx, &viewer.user_id)?;
+    let readable = Readable::find(tx, viewer, &keys, &request.room_id)?;
+    let history = History::read(tx, &readable.room, &keys)?;
+    let composer = Composer {
+        tx,
+        viewer,
+        now_ms,
+        room_id: Some(&request.room_id),
+    };
+    let limit = page_length(request.limit);
+    let until = token(request.from.as_deref())?.unwrap_or(i64::MAX);
+    let user = (request.include == IncludeThreads::Participated).then_some(viewer.user);
+    let until = until.min(readable.until);
+    let mut threads = tx.threads(readable.room.nid, user, until, limit + 1)?;
+    let has_more = threads.len() > limit as usize;
+    threads.truncate(limit as usize);
+
+    let mut chunk = Vec::with_capacity(threads.len());
+    for (root, _) in &threads {
+        let row = tx.client_event_by_nid(*root)?;
+        if history.can_see(tx, &row)? {
+            chunk.push(composer.timeline_event(&row, &history)?);
+        }
+    }
+    let mut response = get_threads::Response::new(chunk);
+    if has_more && let Some((_, latest)) = threads.last() {
+        response.next_batch = Some(SyncToken::before(*latest).to_string());
+    }
+    Ok(response)
+}
+
+fn page_length(limit: Option<UInt>) -> u32 {
+    limit.map_or(PAGE, |limit| {
+        u32::try_from(u64::from(limit)).map_or(LONGEST_PAGE, |limit| limit.min(LONGEST_PAGE))
+    })
 }
 
 fn page(
@@ -76,9 +142,7 @@ fn page(
         now_ms,
         room_id: Some(&request.room_id),
     };
-    let limit = request.limit.map_or(PAGE, |limit| {
-        u32::try_from(u64::from(limit)).map_or(LONGEST_PAGE, |limit| limit.min(LONGEST_PAGE))
-    });
+    let limit = page_length(request.limit);
     let newest_first = request.dir == Direction::Backward;
     let from = token(request.from.as_deref())?;
     let to = token(request.to.as_deref())?;

@@ -36,11 +36,11 @@ impl Sync {
                 if Some(readable.state) == readable.room.current {
                     let which = luxchat_store::StateSelection::All;
                     let rows = tx.client_state(readable.room.nid, which)?;
-                    return rows.iter().map(|row| composer.state_event(row)).collect();
+                    return rows.iter().map(|row| composer.bare_event(row)).collect();
                 }
                 let events = tx.state_at(readable.state)?.into_values();
                 events
-                    .map(|event| composer.state_event(&tx.client_event_by_nid(event)?))
+                    .map(|event| composer.bare_event(&tx.client_event_by_nid(event)?))
                     .collect()
             })
             .await
@@ -71,7 +71,7 @@ impl Sync {
                     now_ms,
                     room_id: Some(&room_id),
                 };
-                composer.state_event(&tx.client_event_by_nid(event)?)
+                composer.bare_event(&tx.client_event_by_nid(event)?)
             })
             .await
     }

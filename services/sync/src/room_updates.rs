@@ -238,7 +238,7 @@ impl Pass<'_, '_> {
 
     fn write_state(&self, state: StateUpdate) -> Result<v3::State> {
         let composer = self.composer();
-        let events = state.rows.iter().map(|row| composer.state_event(row));
+        let events = state.rows.iter().map(|row| composer.bare_event(row));
         let events = v3::StateEvents::with_events(events.collect::<Result<_>>()?);
         Ok(if self.request.use_state_after {
             v3::State::After(events)

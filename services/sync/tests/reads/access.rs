@@ -7,6 +7,7 @@ use ruma::{
         Direction,
         client::{
             context::get_context, membership::get_member_events, message::get_message_events,
+            threads::get_threads,
         },
     },
     events::relation::RelationType,
@@ -251,4 +252,80 @@ async fn related_events_are_found_by_kind() {
     request.rel_type = Some(RelationType::Thread);
     let threads = world.sync.relations(viewer, request).await.unwrap();
     assert_eq!(bodies(&threads.chunk), ["3", "1"]);
+}
+
+#[tokio::test]
+async fn what_relates_to_an_event_is_summed_up_in_it() {
+    let world = World::with_room().await;
+    world.member(the_room(), bob(), bob(), "join").await;
+    let parent = world.message(the_room(), alice(), "parent").await;
+    let relate = |sender: &'static UserId, rel_type: &str, body: &str| {
+        let relation = json!({ "rel_type": rel_type, "event_id": parent });
+        let content = json!({ "body": body, "m.relates_to": relation });
+        world.event(the_room(), sender, "m.room.message", content)
+    };
+    relate(alice(), "m.replace", "edited").await;
+    relate(alice(), "m.replace", "edited again").await;
+    // Nobody edits for somebody else.
+    relate(bob(), "m.replace", "forged").await;
+    relate(bob(), "m.thread", "reply").await;
+    let referring = relate(bob(), "m.reference", "see there").await;
+
+    let event = |user: &'static UserId| {
+        let (world, parent) = (&world, parent.clone());
+        async move {
+            let viewer = world.viewer(user).await;
+            let event = world.sync.event(viewer, the_room().to_owned(), parent);
+            plain(&[event.await.unwrap()]).remove(0)["unsigned"]["m.relations"].clone()
+        }
+    };
+    let relations = event(alice()).await;
+    assert_eq!(
+        relations["m.replace"]["content"]["body"],
+        json!("edited again")
+    );
+    assert_eq!(relations["m.thread"]["count"], 1);
+    assert_eq!(
+        relations["m.thread"]["latest_event"]["content"]["body"],
+        "reply"
+    );
+    assert_eq!(relations["m.thread"]["current_user_participated"], true);
+    assert_eq!(
+        relations["m.reference"]["chunk"],
+        json!([{ "event_id": referring }])
+    );
+}
+
+#[tokio::test]
+async fn threads_are_listed_by_their_newest_reply() {
+    let world = World::with_room().await;
+    world.member(the_room(), bob(), bob(), "join").await;
+    let first = world.message(the_room(), alice(), "first").await;
+    let second = world.message(the_room(), alice(), "second").await;
+    for (sender, root) in [(bob(), &second), (alice(), &first), (alice(), &first)] {
+        let relation = json!({ "rel_type": "m.thread", "event_id": root });
+        let content = json!({ "body": "reply", "m.relates_to": relation });
+        world
+            .event(the_room(), sender, "m.room.message", content)
+            .await;
+    }
+    let mut request = get_threads::v1::Request::new(the_room().to_owned());
+    request.limit = Some(1_u32.into());
+    let viewer = world.viewer(alice()).await;
+    let page = world
+        .sync
+        .threads(viewer.clone(), request.clone())
+        .await
+        .unwrap();
+    assert_eq!(bodies(&page.chunk), ["first"]);
+    request.from = page.next_batch;
+    let page = world.sync.threads(viewer, request.clone()).await.unwrap();
+    assert_eq!(bodies(&page.chunk), ["second"]);
+    assert!(page.next_batch.is_none());
+
+    request.from = None;
+    request.include = get_threads::v1::IncludeThreads::Participated;
+    let viewer = world.viewer(bob()).await;
+    let page = world.sync.threads(viewer, request).await.unwrap();
+    assert_eq!(bodies(&page.chunk), ["second"]);
 }

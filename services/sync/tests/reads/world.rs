@@ -41,7 +41,6 @@ pub(crate) struct World {
     pub(crate) sync: Sync,
     pub(crate) typing: Typing,
     pub(crate) receipts: Receipts,
-    pub(crate) clock: Arc<ManualClock>,
     events: AtomicU64,
     _dir: tempfile::TempDir,
 }
@@ -60,10 +59,9 @@ pub(crate) struct Put<'a> {
 impl World {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(1_000_000));
         let mut config = Config::new(dir.path().join("db"), server_name!("one").to_owned());
         config.readers = 1;
-        config.clock = clock.clone();
+        config.clock = Arc::new(ManualClock::at(1_000_000));
         let store = Store::open(config).unwrap();
         for user in [alice(), bob()] {
             store
@@ -80,7 +78,7 @@ impl World {
             receipts: Receipts::new(store.clone()),
             typing,
             store,
-            clock,
+
             events: AtomicU64::new(0),
             _dir: dir,
         }
