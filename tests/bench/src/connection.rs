@@ -132,3 +132,71 @@ struct MatrixError {
     #[serde(default)]
     errcode: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    const LIMITED: &str = "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 30\r\n\r\n\
+                           {\"errcode\":\"M_LIMIT_EXCEEDED\"}";
+    const CUT_SHORT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n{";
+
+    /// A server that answers each connection with its list of responses, then closes it.
+    async fn serve(connections: Vec<Vec<&'static str>>) -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for responses in connections {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                for response in responses {
+                    // Requests without a body end with an empty line, and come one by one.
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"\r\n\r\n") {
+                        request.push(stream.read_u8().await.unwrap());
+                    }
+                    stream.write_all(response.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let target = Target::resolve(&format!("http://{address}"), false).unwrap();
+        Connection::new(target)
+    }
+
+    async fn get(connection: &mut Connection) -> Result<Bytes, Failure> {
+        connection
+            .request(Method::GET, "/", None, Bytes::new())
+            .await
+    }
+
+    #[tokio::test]
+    async fn keeps_a_connection_and_opens_another_when_it_is_closed() {
+        let mut connection = serve(vec![vec![OK, OK], vec![OK]]).await;
+        assert_eq!(get(&mut connection).await.unwrap(), "{}");
+        assert_eq!(get(&mut connection).await.unwrap(), "{}");
+        // The close may be noticed only by the request that meets it; it costs that one request at most.
+        let third = get(&mut connection).await;
+        if third.is_err() {
+            get(&mut connection).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn names_a_refusal_by_status_and_error_code() {
+        let mut connection = serve(vec![vec![LIMITED]]).await;
+        let failure = get(&mut connection).await.unwrap_err().to_string();
+        assert_eq!(failure, "429 Too Many Requests M_LIMIT_EXCEEDED");
+    }
+
+    #[tokio::test]
+    async fn does_not_take_half_an_answer() {
+        let mut connection = serve(vec![vec![CUT_SHORT], vec![OK]]).await;
+        assert!(matches!(get(&mut connection).await, Err(Failure::Body)));
+        assert_eq!(get(&mut connection).await.unwrap(), "{}");
+    }
+}

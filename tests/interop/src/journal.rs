@@ -13,8 +13,9 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// How the answer to "is there already a backup, some account data?" shows; the SDK logs it like a failure.
-const NOTHING_THERE: &str = "kind: NotFound";
+/// Answers that are part of the protocol and that the SDK logs like failures: 404 to "is there already a backup, some
+/// account data?", and 401 with the stages of user-interactive authentication.
+const ORDINARY_ANSWERS: [&str; 2] = ["kind: NotFound", "Server(AuthResponse("];
 
 /// Collects the errors that matrix-sdk logs, and prints what `RUST_LOG` selects.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +58,10 @@ impl<S: Subscriber> Layer<S> for Journal {
         }
         let mut text = Text(format!("{}:", metadata.target()));
         event.record(&mut text);
-        if text.0.contains(NOTHING_THERE) {
+        if ORDINARY_ANSWERS
+            .iter()
+            .any(|answer| text.0.contains(answer))
+        {
             return;
         }
         self.errors
