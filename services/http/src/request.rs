@@ -71,6 +71,13 @@ fn bad_request(error: FromHttpRequestError) -> ApiError {
             }
         },
         DeserializationError::Utf8(error) => ApiError::not_json(error.to_string()),
-        other => ApiError::invalid_param(other.to_string()),
+        other => {
+            let message = other.to_string();
+            if message.starts_with("missing field") {
+                ApiError::missing_param(message)
+            } else {
+                ApiError::invalid_param(message)
+            }
+        }
     }
 }

@@ -98,3 +98,65 @@ async fn leave_all_rooms(state: &State, user_id: &UserId) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{Answered, PASSWORD, Server};
+
+    /// Posts `body`, and again with the password when asked for it.
+    async fn confirmed(server: &Server, path: &str, token: &str, mut body: Value) -> Answered {
+        let challenge = server.post(path, token, body.clone()).await;
+        assert_eq!(challenge.status, 401);
+        body["auth"] = json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": "alice" },
+            "password": PASSWORD,
+            "session": challenge.body["session"],
+        });
+        server.post(path, token, body).await
+    }
+
+    #[tokio::test]
+    async fn a_password_is_changed() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let path = "/_matrix/client/v3/account/password";
+        let weak = server
+            .post(path, &token, json!({ "new_password": "short" }))
+            .await;
+        assert_eq!(weak.error(), (400, "M_WEAK_PASSWORD"));
+        let body = json!({ "new_password": "battery staple" });
+        confirmed(&server, path, &token, body).await.ok();
+        let old = server.log_in("alice", json!({})).await;
+        assert_eq!(old.error(), (403, "M_FORBIDDEN"));
+        let new = server
+            .log_in("alice", json!({ "password": "battery staple" }))
+            .await;
+        new.ok();
+    }
+
+    #[tokio::test]
+    async fn a_deactivated_user_leaves_their_rooms() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let path = "/_matrix/client/v3/account/deactivate";
+        let answer = confirmed(&server, path, &token, json!({ "erase": true })).await;
+        assert_eq!(answer.ok()["id_server_unbind_result"], "success");
+        let after = server
+            .get("/_matrix/client/v3/account/whoami", &token)
+            .await;
+        assert_eq!(after.error(), (401, "M_UNKNOWN_TOKEN"));
+        let login = server.log_in("alice", json!({})).await;
+        assert_eq!(login.error(), (403, "M_USER_DEACTIVATED"));
+    }
+
+    #[tokio::test]
+    async fn there_are_no_third_party_ids() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let answer = server.get("/_matrix/client/v3/account/3pid", &token).await;
+        assert_eq!(answer.ok(), json!({ "threepids": [] }));
+    }
+}

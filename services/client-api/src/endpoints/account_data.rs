@@ -74,3 +74,61 @@ async fn set_in_room(
         .await?;
     Ok(Reply(set_room::Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    const USER: &str = "/_matrix/client/v3/user/@alice:example.org";
+
+    #[tokio::test]
+    async fn a_client_gets_back_what_it_kept() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let path = format!("{USER}/account_data/org.example");
+        assert_eq!(
+            server.get(&path, &alice).await.error(),
+            (404, "M_NOT_FOUND")
+        );
+        server.put(&path, &alice, json!({ "a": 1 })).await.ok();
+        assert_eq!(server.get(&path, &alice).await.ok(), json!({ "a": 1 }));
+        assert_eq!(server.get(&path, &bob).await.error(), (403, "M_FORBIDDEN"));
+        let stolen = server.put(&path, &bob, json!({})).await;
+        assert_eq!(stolen.error(), (403, "M_FORBIDDEN"));
+    }
+
+    #[tokio::test]
+    async fn some_types_have_endpoints_of_their_own() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        for path in [
+            format!("{USER}/account_data/m.push_rules"),
+            format!("{USER}/account_data/m.fully_read"),
+            format!("{USER}/rooms/!a:example.org/account_data/m.fully_read"),
+        ] {
+            let refused = server.put(&path, &alice, json!({})).await;
+            assert_eq!(refused.error(), (405, "M_BAD_JSON"));
+        }
+        let rules = format!("{USER}/account_data/m.push_rules");
+        assert!(server.get(&rules, &alice).await.ok()["global"].is_object());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_a_room_that_is_not_there() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let path = format!("{USER}/rooms/!a:example.org/account_data/org.example");
+        assert_eq!(
+            server.get(&path, &alice).await.error(),
+            (404, "M_NOT_FOUND")
+        );
+        let refused = server.put(&path, &alice, json!({})).await;
+        assert_eq!(refused.error(), (404, "M_NOT_FOUND"));
+        let tag = format!("{USER}/rooms/!a:example.org/tags/m.favourite");
+        let refused = server.put(&tag, &alice, json!({ "order": 0.5 })).await;
+        assert_eq!(refused.error(), (404, "M_NOT_FOUND"));
+    }
+}

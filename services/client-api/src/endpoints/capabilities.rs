@@ -29,3 +29,23 @@ async fn capabilities(session: Session, _: Matrix<Request>) -> Answer<Response> 
         AccountModerationCapability::new(session.is_admin, session.is_admin);
     Ok(Reply(Response::new(capabilities)))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn clients_learn_the_room_versions() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let path = "/_matrix/client/v3/capabilities";
+        let capabilities = server.get(path, &token).await.ok()["capabilities"].clone();
+        let versions = &capabilities["m.room_versions"];
+        assert_eq!(versions["default"], "12");
+        for version in 6..=12 {
+            assert_eq!(versions["available"][version.to_string()], "stable");
+        }
+        assert_eq!(capabilities["m.3pid_changes"]["enabled"], false);
+        assert_eq!(capabilities["m.profile_fields"]["enabled"], true);
+    }
+}

@@ -98,3 +98,97 @@ fn device(stored: luxchat_store::Device) -> Device {
         .map(|ts| MilliSecondsSinceUnixEpoch(UInt::new_saturating(ts)));
     device
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::testing::{PASSWORD, Server};
+
+    const DEVICES: &str = "/_matrix/client/v3/devices";
+
+    fn password(user: &str, session: &Value) -> Value {
+        json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": user },
+            "password": PASSWORD,
+            "session": session,
+        })
+    }
+
+    #[tokio::test]
+    async fn devices_are_listed_and_renamed() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let phone = json!({ "device_id": "PHONE", "initial_device_display_name": "Phone" });
+        server.log_in("alice", phone).await.ok();
+        let path = format!("{DEVICES}/PHONE");
+        let listed = server.get(DEVICES, &token).await.ok();
+        assert_eq!(listed["devices"].as_array().unwrap().len(), 2);
+        server
+            .put(&path, &token, json!({ "display_name": "Pocket" }))
+            .await
+            .ok();
+        server.put(&path, &token, json!({})).await.ok();
+        assert_eq!(
+            server.get(&path, &token).await.ok()["display_name"],
+            "Pocket"
+        );
+        let path = format!("{DEVICES}/NONE");
+        for answer in [
+            server.get(&path, &token).await,
+            server.put(&path, &token, json!({})).await,
+            server
+                .put(&path, &token, json!({ "display_name": "x" }))
+                .await,
+        ] {
+            assert_eq!(answer.error(), (404, "M_NOT_FOUND"));
+        }
+    }
+
+    #[tokio::test]
+    async fn deleting_a_device_takes_the_password() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        server
+            .log_in("alice", json!({ "device_id": "PHONE" }))
+            .await
+            .ok();
+        let path = format!("{DEVICES}/PHONE");
+        let delete =
+            async |body: Value| server.send(Method::DELETE, &path, Some(&token), body).await;
+        let challenge = delete(Value::Null).await;
+        assert_eq!(challenge.error(), (401, ""));
+        let session = &challenge.body["session"];
+        let mut wrong = password("alice", session);
+        wrong["password"] = json!("wrong horse");
+        let refused = delete(json!({ "auth": wrong })).await;
+        assert_eq!(refused.error(), (401, "M_FORBIDDEN"));
+        server.get(&path, &token).await.ok();
+        delete(json!({ "auth": password("alice", session) }))
+            .await
+            .ok();
+        assert_eq!(server.get(&path, &token).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_client_may_delete_its_own_device() {
+        let server = Server::new();
+        server.user("alice").await;
+        let login = server
+            .log_in("alice", json!({ "device_id": "PHONE" }))
+            .await
+            .ok();
+        let token = login["access_token"].as_str().unwrap();
+        let path = "/_matrix/client/v3/delete_devices";
+        let challenge = server
+            .post(path, token, json!({ "devices": ["PHONE"] }))
+            .await;
+        let auth = password("@alice:example.org", &challenge.body["session"]);
+        let body = json!({ "devices": ["PHONE"], "auth": auth });
+        server.post(path, token, body).await.ok();
+        let after = server.get(DEVICES, token).await;
+        assert_eq!(after.error(), (401, "M_UNKNOWN_TOKEN"));
+    }
+}

@@ -66,3 +66,37 @@ async fn homeserver(state: State, _: Matrix<well_known::Request>) -> Answer<well
         base_url,
     ))))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::{Config, testing::Server};
+
+    #[tokio::test]
+    async fn versions_are_told_to_anyone() {
+        let server = Server::new();
+        let path = "/_matrix/client/versions";
+        let answer = server.send(Method::GET, path, None, Value::Null).await.ok();
+        let versions = answer["versions"].as_array().unwrap();
+        assert_eq!(versions.first().unwrap(), "r0.6.1");
+        assert_eq!(versions.last().unwrap(), "v1.19");
+    }
+
+    #[tokio::test]
+    async fn the_base_url_is_told_where_there_is_one() {
+        let path = "/.well-known/matrix/client";
+        let silent = Server::new();
+        let answer = silent.send(Method::GET, path, None, Value::Null).await;
+        assert_eq!(answer.error(), (404, "M_NOT_FOUND"));
+        let config = Config {
+            base_url: Some("https://chat.example.org".to_owned()),
+            ..Config::default()
+        };
+        let server = Server::with(luxchat_accounts::Config::default(), config);
+        let answer = server.send(Method::GET, path, None, Value::Null).await.ok();
+        let expected = json!({ "m.homeserver": { "base_url": "https://chat.example.org" } });
+        assert_eq!(answer, expected);
+    }
+}

@@ -34,3 +34,29 @@ async fn get(
     let filter = state.accounts.filter(&session, &request.filter_id).await?;
     Ok(Reply(get_filter::Response::new(filter)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn a_filter_is_found_by_its_id() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let path = "/_matrix/client/v3/user/@alice:example.org/filter";
+        let filter = json!({ "room": { "timeline": { "limit": 7 } } });
+        let made = server.post(path, &alice, filter.clone()).await.ok();
+        let id = made["filter_id"].as_str().unwrap();
+        let found = server.get(&format!("{path}/{id}"), &alice).await.ok();
+        assert_eq!(found, filter);
+        let missing = server.get(&format!("{path}/77"), &alice).await;
+        assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
+        let broken = server.post(path, &alice, json!({ "room": 7 })).await;
+        assert_eq!(broken.error(), (400, "M_BAD_JSON"));
+        let bob = server.user("bob").await;
+        let stolen = server.get(&format!("{path}/{id}"), &bob).await;
+        assert_eq!(stolen.error(), (403, "M_FORBIDDEN"));
+    }
+}

@@ -143,3 +143,81 @@ impl IncomingRequest for LoginRequest {
         login::Request::try_from_http_request_inner(request, path_args).map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::{
+        Config,
+        testing::{PASSWORD, Server},
+    };
+
+    const LOGIN: &str = "/_matrix/client/v3/login";
+
+    #[tokio::test]
+    async fn passwords_are_the_way_in() {
+        let server = Server::new();
+        let flows = server
+            .send(Method::GET, LOGIN, None, Value::Null)
+            .await
+            .ok();
+        assert_eq!(flows, json!({ "flows": [{ "type": "m.login.password" }] }));
+    }
+
+    #[tokio::test]
+    async fn old_and_new_clients_name_their_user() {
+        let config = Config {
+            base_url: Some("https://chat.example.org".to_owned()),
+            ..Config::default()
+        };
+        let server = Server::with(luxchat_accounts::Config::default(), config);
+        server.user("alice").await;
+        let body = json!({ "type": "m.login.password", "user": "alice", "password": PASSWORD });
+        let login = server.send(Method::POST, LOGIN, None, body).await.ok();
+        assert_eq!(login["user_id"], "@alice:example.org");
+        let base_url = &login["well_known"]["m.homeserver"]["base_url"];
+        assert_eq!(base_url, "https://chat.example.org");
+        assert_eq!(login.get("refresh_token"), None);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_login_says_no_more_than_that() {
+        let server = Server::new();
+        server.user("alice").await;
+        for (user, password) in [("alice", "wrong horse"), ("bob", PASSWORD)] {
+            let refused = server.log_in(user, json!({ "password": password })).await;
+            assert_eq!(refused.error(), (403, "M_FORBIDDEN"));
+        }
+        let email = json!({ "type": "m.id.thirdparty", "medium": "email", "address": "a@b" });
+        let refused = server.log_in("alice", json!({ "identifier": email })).await;
+        assert_eq!(refused.error(), (400, "M_UNKNOWN"));
+        let refused = server.log_in("alice", json!({ "identifier": null })).await;
+        assert_eq!(refused.error(), (400, "M_MISSING_PARAM"));
+    }
+
+    #[tokio::test]
+    async fn logging_out_ends_one_session_or_all() {
+        let server = Server::new();
+        let first = server.user("alice").await;
+        let tokens: [String; 2] = [
+            server.log_in("alice", json!({})).await.ok(),
+            server.log_in("alice", json!({})).await.ok(),
+        ]
+        .map(|login| login["access_token"].as_str().unwrap().to_owned());
+        let is_in = async |token: &str| {
+            let answer = server.get("/_matrix/client/v3/account/whoami", token).await;
+            answer.status == 200
+        };
+        server
+            .post("/_matrix/client/v3/logout", &first, Value::Null)
+            .await
+            .ok();
+        assert!(!is_in(&first).await);
+        assert!(is_in(&tokens[0]).await);
+        let path = "/_matrix/client/v3/logout/all";
+        server.post(path, &tokens[0], json!({})).await.ok();
+        assert!(!is_in(&tokens[0]).await && !is_in(&tokens[1]).await);
+    }
+}

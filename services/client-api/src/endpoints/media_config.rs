@@ -27,3 +27,23 @@ async fn legacy_config(state: State, _: Session) -> Answer<LegacyResponse> {
     let limit = state.config().max_upload_bytes.into();
     Ok(Reply(LegacyResponse::new(limit)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn clients_learn_the_largest_upload() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        for path in [
+            "/_matrix/client/v1/media/config",
+            "/_matrix/media/v3/config",
+        ] {
+            let answer = server.get(path, &token).await.ok();
+            assert_eq!(answer, json!({ "m.upload.size": 104_857_600 }));
+        }
+    }
+}

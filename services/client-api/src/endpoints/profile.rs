@@ -165,3 +165,101 @@ async fn tell_rooms(state: &State, session: &Session, field: &str) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::testing::Server;
+
+    const PROFILE: &str = "/_matrix/client/v3/profile/@alice:example.org";
+
+    #[tokio::test]
+    async fn a_profile_is_everyones_to_read_and_its_owners_to_write() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let name = format!("{PROFILE}/displayname");
+        let zone = format!("{PROFILE}/m.tz");
+        let read = async |path: &str| server.send(Method::GET, path, None, Value::Null).await;
+        assert_eq!(read(&name).await.ok(), json!({}));
+        assert_eq!(read(&zone).await.error(), (404, "M_NOT_FOUND"));
+
+        server
+            .put(&name, &alice, json!({ "displayname": "Alice" }))
+            .await
+            .ok();
+        server
+            .put(&zone, &alice, json!({ "m.tz": "Europe/Luxembourg" }))
+            .await
+            .ok();
+        let pet = format!("{PROFILE}/org.example.pet");
+        server
+            .put(&pet, &alice, json!({ "org.example.pet": { "cat": 1 } }))
+            .await
+            .ok();
+        let stolen = server
+            .put(&name, &bob, json!({ "displayname": "Bob" }))
+            .await;
+        assert_eq!(stolen.error(), (403, "M_FORBIDDEN"));
+        assert_eq!(
+            read(PROFILE).await.ok(),
+            json!({
+                "displayname": "Alice",
+                "m.tz": "Europe/Luxembourg",
+                "org.example.pet": { "cat": 1 },
+            })
+        );
+        assert_eq!(
+            read(&pet).await.ok(),
+            json!({ "org.example.pet": { "cat": 1 } })
+        );
+
+        server
+            .send(Method::DELETE, &zone, Some(&alice), Value::Null)
+            .await
+            .ok();
+        server
+            .put(&name, &alice, json!({ "displayname": null }))
+            .await
+            .ok();
+        assert_eq!(
+            read(PROFILE).await.ok(),
+            json!({ "org.example.pet": { "cat": 1 } })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_profile_has_bounds_and_an_owner() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let put = async |field: &str, body: Value| {
+            let path = format!("{PROFILE}/{field}");
+            let answer = server.put(&path, &alice, body).await;
+            answer.body["errcode"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let long = "k".repeat(256);
+        assert_eq!(put(&long, json!({ &long: 1 })).await, "M_KEY_TOO_LARGE");
+        let big = json!({ "a": "x".repeat(65_536) });
+        assert_eq!(put("a", big).await, "M_PROFILE_TOO_LARGE");
+        assert_eq!(put("a", json!({ "b": 1 })).await, "M_BAD_JSON");
+        assert_eq!(
+            put("displayname", json!({ "displayname": 1 })).await,
+            "M_INVALID_PARAM"
+        );
+        for nobody in ["@bob:example.org", "@bob:example.org/displayname"] {
+            let path = format!("/_matrix/client/v3/profile/{nobody}");
+            assert_eq!(
+                server.get(&path, &alice).await.error(),
+                (404, "M_NOT_FOUND")
+            );
+        }
+        let path = "/_matrix/client/v3/profile/@bob:elsewhere.org";
+        let unreachable = server.get(path, &alice).await;
+        assert_eq!(unreachable.status, 502, "{}", unreachable.body);
+    }
+}

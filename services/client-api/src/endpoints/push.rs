@@ -145,3 +145,78 @@ fn find<'r>(
         .get(kind, rule_id)
         .ok_or_else(|| ApiError::not_found("There is no such push rule").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::testing::Server;
+
+    const RULES: &str = "/_matrix/client/v3/pushrules";
+
+    #[tokio::test]
+    async fn rules_are_read_and_changed_one_by_one() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        for path in [RULES.to_owned(), format!("{RULES}/")] {
+            let rules = server.get(&path, &token).await.ok();
+            assert_eq!(rules["global"]["override"][0]["rule_id"], ".m.rule.master");
+        }
+        let rule = format!("{RULES}/global/content/lunch");
+        let body = json!({ "pattern": "lunch", "actions": ["notify"] });
+        server.put(&rule, &token, body).await.ok();
+        server
+            .put(
+                &format!("{rule}/enabled"),
+                &token,
+                json!({ "enabled": false }),
+            )
+            .await
+            .ok();
+        server
+            .put(&format!("{rule}/actions"), &token, json!({ "actions": [] }))
+            .await
+            .ok();
+        let kept = server.get(&rule, &token).await.ok();
+        assert_eq!(
+            (&kept["pattern"], &kept["enabled"], &kept["actions"]),
+            (&json!("lunch"), &json!(false), &json!([]))
+        );
+        let enabled = server.get(&format!("{rule}/enabled"), &token).await.ok();
+        assert_eq!(enabled, json!({ "enabled": false }));
+        server
+            .send(Method::DELETE, &rule, Some(&token), Value::Null)
+            .await
+            .ok();
+        assert_eq!(
+            server.get(&rule, &token).await.error(),
+            (404, "M_NOT_FOUND")
+        );
+        let global = server.get(&format!("{RULES}/global/"), &token).await.ok();
+        assert!(global["underride"].is_array());
+    }
+
+    #[tokio::test]
+    async fn the_servers_rules_are_not_the_users() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let master = format!("{RULES}/global/override/.m.rule.master");
+        let deleted = server
+            .send(Method::DELETE, &master, Some(&token), Value::Null)
+            .await;
+        assert_eq!(deleted.error(), (400, "M_INVALID_PARAM"));
+        server
+            .put(
+                &format!("{master}/enabled"),
+                &token,
+                json!({ "enabled": true }),
+            )
+            .await
+            .ok();
+        let kept = server.get(&format!("{master}/enabled"), &token).await.ok();
+        assert_eq!(kept, json!({ "enabled": true }));
+        let pushers = server.get("/_matrix/client/v3/pushers", &token).await.ok();
+        assert_eq!(pushers, json!({ "pushers": [] }));
+    }
+}

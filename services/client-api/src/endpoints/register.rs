@@ -102,3 +102,158 @@ async fn is_token_valid(
             .await?;
     Ok(Reply(token_validity::Response::new(is_valid)))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use luxchat_accounts::{Config as AccountsConfig, Registration};
+    use serde_json::{Value, json};
+
+    use crate::{
+        Config,
+        testing::{Answered, PASSWORD, Server},
+    };
+
+    fn server(registration: Registration) -> Server {
+        let accounts = AccountsConfig {
+            registration,
+            ..AccountsConfig::default()
+        };
+        Server::with(accounts, Config::default())
+    }
+
+    fn open() -> Server {
+        server(Registration {
+            open: true,
+            ..Registration::default()
+        })
+    }
+
+    async fn register(server: &Server, body: Value) -> Answered {
+        let path = "/_matrix/client/v3/register";
+        server.send(Method::POST, path, None, body).await
+    }
+
+    #[tokio::test]
+    async fn registration_is_closed_unless_opened() {
+        let server = server(Registration::default());
+        let body = json!({ "username": "alice", "password": PASSWORD });
+        assert_eq!(register(&server, body).await.error(), (403, "M_FORBIDDEN"));
+    }
+
+    #[tokio::test]
+    async fn anyone_registers_where_it_is_open() {
+        let server = open();
+        let mut body = json!({ "username": "Alice", "password": PASSWORD, "device_id": "PHONE" });
+        let challenge = register(&server, body.clone()).await;
+        assert_eq!(challenge.status, 401);
+        assert_eq!(
+            challenge.body["flows"],
+            json!([{ "stages": ["m.login.dummy"] }])
+        );
+        assert_eq!(challenge.body["params"], json!({}));
+        body["auth"] = json!({ "type": "m.login.dummy", "session": challenge.body["session"] });
+        let made = register(&server, body.clone()).await.ok();
+        assert_eq!(made["user_id"], "@alice:example.org");
+        assert_eq!(made["device_id"], "PHONE");
+        let token = made["access_token"].as_str().unwrap();
+        let path = "/_matrix/client/v3/account/whoami";
+        assert_eq!(server.get(path, token).await.ok()["device_id"], "PHONE");
+        assert_eq!(
+            register(&server, body).await.error(),
+            (400, "M_USER_IN_USE")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_may_register_without_logging_in() {
+        let server = open();
+        let body = json!({
+            "password": PASSWORD,
+            "inhibit_login": true,
+            "auth": { "type": "m.login.dummy" },
+        });
+        let made = register(&server, body).await.ok();
+        assert!(made["user_id"].as_str().unwrap().ends_with(":example.org"));
+        assert_eq!(made.get("access_token"), None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_registered_is_said_at_once() {
+        let server = open();
+        for (body, expected) in [
+            (json!({ "username": "a b" }), (400, "M_INVALID_USERNAME")),
+            (json!({ "password": "short" }), (400, "M_WEAK_PASSWORD")),
+            (
+                json!({ "auth": { "type": "m.login.dummy" } }),
+                (400, "M_MISSING_PARAM"),
+            ),
+            (
+                json!({ "type": "m.login.application_service" }),
+                (400, "M_UNKNOWN"),
+            ),
+            (json!({ "username": 7 }), (400, "M_BAD_JSON")),
+        ] {
+            let answer = register(&server, body.clone()).await;
+            assert_eq!(answer.error(), expected, "{body}");
+        }
+        let path = "/_matrix/client/v3/register?kind=guest";
+        let guest = server.send(Method::POST, path, None, json!({})).await;
+        assert_eq!(guest.error(), (403, "M_GUEST_ACCESS_FORBIDDEN"));
+    }
+
+    #[tokio::test]
+    async fn a_registration_token_opens_the_door_once() {
+        let server = server(Registration {
+            token: true,
+            ..Registration::default()
+        });
+        let name = Some("welcome".to_owned());
+        let accounts = &server.services.accounts;
+        accounts
+            .create_registration_token(name, Some(1), None)
+            .await
+            .unwrap();
+        let path = "/_matrix/client/v1/register/m.login.registration_token/validity?token=welcome";
+        let is_valid = async || {
+            let answer = server.send(Method::GET, path, None, Value::Null).await;
+            answer.ok()["valid"].as_bool().unwrap()
+        };
+        assert!(is_valid().await);
+
+        let mut body = json!({ "username": "alice", "password": PASSWORD });
+        let challenge = register(&server, body.clone()).await.body;
+        let stages = json!([{ "stages": ["m.login.registration_token"] }]);
+        assert_eq!(challenge["flows"], stages);
+        let auth = |token: &str| {
+            json!({
+                "type": "m.login.registration_token",
+                "token": token,
+                "session": challenge["session"],
+            })
+        };
+        body["auth"] = auth("hello");
+        let refused = register(&server, body.clone()).await;
+        assert_eq!(refused.error(), (401, "M_UNAUTHORIZED"));
+        assert_eq!(refused.body["session"], challenge["session"]);
+        body["auth"] = auth("welcome");
+        register(&server, body).await.ok();
+        assert!(!is_valid().await);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_available_until_it_is_taken() {
+        let server = open();
+        let ask = async |name: &str| {
+            let path = format!("/_matrix/client/v3/register/available?username={name}");
+            server.send(Method::GET, &path, None, Value::Null).await
+        };
+        assert_eq!(ask("alice").await.ok(), json!({ "available": true }));
+        server.user("alice").await;
+        assert_eq!(ask("alice").await.error(), (400, "M_USER_IN_USE"));
+        assert_eq!(ask("a%20b").await.error(), (400, "M_INVALID_USERNAME"));
+        let path = "/_matrix/client/v3/register/available";
+        let bare = server.send(Method::GET, path, None, Value::Null).await;
+        assert_eq!(bare.error(), (400, "M_MISSING_PARAM"));
+    }
+}

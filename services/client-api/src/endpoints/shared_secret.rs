@@ -110,3 +110,53 @@ async fn parse(state: &State, request: Request) -> Result<Registration, Error> {
         .into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use luxchat_accounts::{Config as AccountsConfig, Registration};
+
+    use super::*;
+    use crate::{
+        Config,
+        testing::{PASSWORD, Server},
+    };
+
+    #[tokio::test]
+    async fn there_is_nothing_without_a_secret() {
+        let server = Server::new();
+        let answer = server.send(Method::GET, PATH, None, Value::Null).await;
+        assert_eq!(answer.error(), (403, "M_FORBIDDEN"));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_code_or_nonce_makes_no_account() {
+        let accounts = AccountsConfig {
+            registration: Registration {
+                shared_secret: Some("s".to_owned()),
+                ..Registration::default()
+            },
+            ..AccountsConfig::default()
+        };
+        let server = Server::with(accounts, Config::default());
+        let post = async |nonce: &Value| {
+            let body = json!({
+                "nonce": nonce, "username": "alice", "password": PASSWORD, "mac": "00",
+            });
+            server.send(Method::POST, PATH, None, body).await
+        };
+        let nonce = server.send(Method::GET, PATH, None, Value::Null).await.ok()["nonce"].clone();
+        let wrong = post(&nonce).await;
+        assert_eq!(wrong.error(), (403, "M_UNKNOWN"));
+        assert_eq!(wrong.body["error"], "HMAC incorrect");
+        // A guess costs a nonce.
+        let again = post(&nonce).await;
+        assert_eq!(again.body["error"], "unrecognised nonce");
+        let incomplete = server.send(Method::POST, PATH, None, json!({})).await;
+        assert_eq!(incomplete.error(), (400, "M_BAD_JSON"));
+        assert_eq!(
+            server.log_in("alice", json!({})).await.error(),
+            (403, "M_FORBIDDEN")
+        );
+    }
+}

@@ -55,3 +55,49 @@ async fn delete(
         .await?;
     Ok(Reply(delete_tag::Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use ruma::{RoomVersionId, room_id};
+    use serde_json::{Value, json};
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn tags_come_and_go() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server
+            .services
+            .store
+            .write(|tx| tx.insert_room(room_id!("!a:example.org"), &RoomVersionId::V11));
+        room.await.unwrap();
+        let tags = "/_matrix/client/v3/user/@alice:example.org/rooms/!a:example.org/tags";
+        let favourite = format!("{tags}/m.favourite");
+        server
+            .put(&favourite, &alice, json!({ "order": 0.25 }))
+            .await
+            .ok();
+        server
+            .put(&format!("{tags}/u.work"), &alice, json!({}))
+            .await
+            .ok();
+        server
+            .send(
+                Method::DELETE,
+                &format!("{tags}/u.work"),
+                Some(&alice),
+                Value::Null,
+            )
+            .await
+            .ok();
+        let kept = server.get(tags, &alice).await.ok();
+        assert_eq!(
+            kept,
+            json!({ "tags": { "m.favourite": { "order": 0.25 } } })
+        );
+        let bob = server.user("bob").await;
+        assert_eq!(server.get(tags, &bob).await.error(), (403, "M_FORBIDDEN"));
+    }
+}

@@ -16,3 +16,18 @@ pub(crate) fn routes() -> Router<State> {
 async fn protocols(_: Session, _: Matrix<Request>) -> Answer<Response> {
     Ok(Reply(Response::new(BTreeMap::new())))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn there_are_no_bridges() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let path = "/_matrix/client/v3/thirdparty/protocols";
+        assert_eq!(server.get(path, &token).await.ok(), json!({}));
+    }
+}

@@ -31,3 +31,29 @@ async fn search(
     });
     Ok(Reply(Response::new(users.collect(), is_limited)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn people_are_found_by_name() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let name = "/_matrix/client/v3/profile/@bob:example.org/displayname";
+        server
+            .put(name, &bob, json!({ "displayname": "Robert" }))
+            .await
+            .ok();
+        let path = "/_matrix/client/v3/user_directory/search";
+        let search = async |body| server.post(path, &alice, body).await.ok();
+        let found = search(json!({ "search_term": "rob" })).await;
+        let expected = json!([{ "user_id": "@bob:example.org", "display_name": "Robert" }]);
+        assert_eq!(found, json!({ "results": expected, "limited": false }));
+        let found = search(json!({ "search_term": "rob", "limit": 0 })).await;
+        assert_eq!(found, json!({ "results": [], "limited": true }));
+    }
+}

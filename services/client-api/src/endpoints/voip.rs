@@ -27,3 +27,46 @@ async fn turn_server(state: State, session: Session, _: Matrix<Request>) -> impl
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::{Config, Turn, testing::Server};
+
+    const PATH: &str = "/_matrix/client/v3/voip/turnServer";
+
+    #[tokio::test]
+    async fn without_a_turn_server_there_is_nothing_to_say() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        assert_eq!(server.get(PATH, &token).await.ok(), json!({}));
+    }
+
+    #[tokio::test]
+    async fn credentials_name_the_user_and_their_end() {
+        let turn = Turn {
+            uris: vec!["turn:turn.example.org".to_owned()],
+            shared_secret: "s".to_owned(),
+            lifetime: Duration::from_hours(1),
+        };
+        let config = Config {
+            turn: Some(turn),
+            ..Config::default()
+        };
+        let server = Server::with(luxchat_accounts::Config::default(), config);
+        let token = server.user("alice").await;
+        let answer = server.get(PATH, &token).await.ok();
+        assert_eq!(answer["ttl"], 3_600);
+        assert_eq!(answer["uris"], json!(["turn:turn.example.org"]));
+        let (end, user) = answer["username"]
+            .as_str()
+            .unwrap()
+            .split_once(':')
+            .unwrap();
+        assert_eq!(user, "@alice:example.org");
+        assert!(end.parse::<u64>().unwrap() * 1_000 > server.services.store.clock().now_ms());
+    }
+}
