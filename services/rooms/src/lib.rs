@@ -55,6 +55,8 @@ mod upgrade;
 mod version;
 
 #[cfg(test)]
+mod random_graphs;
+#[cfg(test)]
 mod test_rooms;
 
 pub use self::{
