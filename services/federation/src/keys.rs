@@ -4,6 +4,8 @@
 
 mod document;
 mod remote;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

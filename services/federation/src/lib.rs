@@ -12,6 +12,8 @@ mod network;
 mod peer;
 mod repository;
 mod sender;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod turns;
 mod updates;

@@ -3,6 +3,8 @@
 mod certificate;
 mod connections;
 mod handshake;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -127,3 +127,6 @@ fn key_map(header: &XMatrix, key: Base64) -> PublicKeyMap {
     let keys = PublicKeySet::from([(header.key.to_string(), key)]);
     PublicKeyMap::from([(header.origin.to_string(), keys)])
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The listener's side of mutual TLS.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
 use luxchat_bundle::Leaf;
@@ -8,12 +8,19 @@ use luxchat_http::{Accepted, Handshake};
 use luxchat_store::Clock;
 use metrics::counter;
 use ruma::ServerName;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{Connections, PeerStream, Tls};
 use crate::{Membership, PeerIdentity};
+
+/// How long, and for how much, a refused peer is listened to.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
 
 /// Mutual TLS for [`luxchat_http::listen`]: requests bear the [`PeerIdentity`] of their connection, and the connections
 /// of a peer that may not federate any more are cut.
@@ -78,8 +85,14 @@ impl Handshake for MutualTls {
     ) -> io::Result<Accepted<Self::Stream>> {
         let span = info_span!("handshake", %remote);
         async {
-            let accepted = self.acceptor.accept(connection).await;
-            let accepted = accepted.inspect_err(log_refusal)?;
+            let accepted = match self.acceptor.accept(connection).into_fallible().await {
+                Ok(accepted) => accepted,
+                Err((error, connection)) => {
+                    log_refusal(&error);
+                    linger(connection).await;
+                    return Err(error);
+                }
+            };
             let (peer, stream) = self.identify(accepted, remote)?;
             debug!(server = ?peer.server_name(), "a peer is connected");
             counter!("luxchat_federation_handshakes_total", "outcome" => "accepted").increment(1);
@@ -92,6 +105,18 @@ impl Handshake for MutualTls {
         .instrument(span)
         .await
     }
+}
+
+/// Lets the alert with the reason reach the peer: closing at once, with something of the peer's unread, could overtake
+/// it.
+async fn linger(mut connection: TcpStream) {
+    let drain = async {
+        connection.shutdown().await?;
+        let mut unread = connection.take(LINGER_BYTES);
+        tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+    };
+    // Whatever happens, the connection is closed now.
+    let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
 /// Refused certificates are logged where they are refused. Here comes what did not get that far.
