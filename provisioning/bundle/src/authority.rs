@@ -164,3 +164,78 @@ fn since_epoch(moment: Timestamp) -> Result<Duration, Error> {
         .map(Duration::from_secs)
         .map_err(|_| certificate_fault("validity", "it begins before 1970"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BoxKeys, Leaf};
+
+    fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn days(days: u32) -> Validity {
+        Validity::days_from(now(), days).unwrap()
+    }
+
+    fn keys() -> BoxKeys {
+        BoxKeys::generate(tempfile::tempdir().unwrap().path()).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_says_what_was_asked_and_nothing_else() {
+        let authority = CertificateAuthority::generate("Nation", days(3650)).unwrap();
+        let keys = keys();
+        let name = "interior.lu".parse().unwrap();
+        let request = keys.certificate_request(&name).unwrap();
+        let certificate = authority.issue(&request, days(90)).unwrap();
+        let leaf = certificate.leaf();
+        assert_eq!(leaf.server_name, name);
+        assert_eq!(leaf.key_fingerprint, keys.tls_key_fingerprint());
+        assert_eq!(leaf.not_before, now() - SignedDuration::from_hours(1));
+        assert_eq!(leaf.not_after, now() + SignedDuration::from_hours(90 * 24));
+        assert!(certificate.is_signed_by(authority.certificate()));
+        let again = authority.issue(&request, days(90)).unwrap();
+        assert_ne!(again.leaf().serial, leaf.serial);
+
+        // One of the same name.
+        let other = CertificateAuthority::generate("Nation", days(3650)).unwrap();
+        assert!(!certificate.is_signed_by(other.certificate()));
+    }
+
+    #[test]
+    fn no_certificate_outlives_its_authority() {
+        let authority = CertificateAuthority::generate("Nation", days(30)).unwrap();
+        let request = keys().certificate_request(&"a.lu".parse().unwrap());
+        let certificate = authority.issue(&request.unwrap(), days(90)).unwrap();
+        assert_eq!(certificate.leaf().not_after, days(30).not_after);
+    }
+
+    #[test]
+    fn an_authority_is_taken_up_with_its_own_key_only() {
+        let authority = CertificateAuthority::generate("Nation", days(30)).unwrap();
+        let certificate = authority.certificate().clone();
+        let again =
+            CertificateAuthority::from_parts(certificate.clone(), &authority.key_pkcs8()).unwrap();
+        let request = keys().certificate_request(&"a.lu".parse().unwrap());
+        let issued = again.issue(&request.unwrap(), days(10)).unwrap();
+        assert!(issued.is_signed_by(&certificate));
+
+        let other = CertificateAuthority::generate("Nation", days(30)).unwrap();
+        let error = CertificateAuthority::from_parts(certificate, &other.key_pkcs8());
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("does not belong to the certificate"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn authorities_and_servers_are_not_mistaken_for_each_other() {
+        let authority = CertificateAuthority::generate("Nation", days(30)).unwrap();
+        assert!(Leaf::parse(authority.certificate().der()).is_err());
+        let request = keys().certificate_request(&"a.lu".parse().unwrap());
+        let leaf = authority.issue(&request.unwrap(), days(10)).unwrap();
+        assert!(AuthorityCertificate::from_der(leaf.der().clone()).is_err());
+    }
+}

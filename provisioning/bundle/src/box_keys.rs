@@ -165,3 +165,63 @@ fn parse_signing_key(text: &[u8]) -> Option<(SigningKeyId, SigningKey)> {
     seed.copy_from_slice(&bytes);
     Some((id, SigningKey::from_seed(seed).ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("keys");
+        assert!(!BoxKeys::exist(&folder));
+        let keys = BoxKeys::generate(&folder).unwrap();
+        assert!(BoxKeys::exist(&folder));
+        for file in [TLS_KEY_FILE, SIGNING_KEY_FILE] {
+            let mode = fs::metadata(folder.join(file))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+        let again = BoxKeys::load(&folder).unwrap();
+        assert_eq!(again.tls_key_fingerprint(), keys.tls_key_fingerprint());
+        assert_eq!(again.signing_public_key(), keys.signing_public_key());
+        assert_eq!(again.signing_key_id(), keys.signing_key_id());
+        assert_eq!(again.signing_key_pkcs8(), keys.signing_key_pkcs8());
+        assert_eq!(again.tls_key().secret_der(), keys.tls_key().secret_der());
+        assert!(matches!(BoxKeys::generate(&folder), Err(Error::Exists(_))));
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = BoxKeys::generate(folder.path()).unwrap();
+        let file = fs::read_to_string(folder.path().join(SIGNING_KEY_FILE)).unwrap();
+        let seed = file.split_whitespace().last().unwrap();
+        assert!(!format!("{keys:?}").contains(seed));
+    }
+
+    #[test]
+    fn damaged_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        BoxKeys::generate(folder.path()).unwrap();
+        let path = folder.path().join(SIGNING_KEY_FILE);
+        let good = fs::read_to_string(&path).unwrap();
+        for bad in [
+            String::new(),
+            good.replace("ed25519", "rsa"),
+            good.trim_end()[..good.len() - 3].to_owned(),
+            format!("{} more", good.trim_end()),
+        ] {
+            fs::write(&path, &bad).unwrap();
+            assert!(BoxKeys::load(folder.path()).is_err(), "{bad:?} was taken");
+        }
+        fs::write(&path, good).unwrap();
+        BoxKeys::load(folder.path()).unwrap();
+        fs::write(folder.path().join(TLS_KEY_FILE), "no key").unwrap();
+        assert!(BoxKeys::load(folder.path()).is_err());
+    }
+}

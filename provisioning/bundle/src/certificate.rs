@@ -337,3 +337,109 @@ fn timestamp(seconds: i64) -> Result<Timestamp, Error> {
     Timestamp::from_second(seconds)
         .map_err(|_| certificate_fault("certificate", "its validity is out of range"))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
+
+    use super::*;
+
+    fn params(names: Vec<SanType>) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params
+    }
+
+    fn dns(name: &str) -> SanType {
+        SanType::DnsName(name.try_into().unwrap())
+    }
+
+    fn refusal(params: &CertificateParams) -> String {
+        let key = KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().clone();
+        Leaf::parse(&der).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_leaf_names_one_server() {
+        let key = KeyPair::generate().unwrap();
+        let good = params(vec![dns("interior.lu")]).self_signed(&key).unwrap();
+        assert_eq!(
+            &*Leaf::parse(good.der()).unwrap().server_name,
+            "interior.lu"
+        );
+
+        assert!(refusal(&params(Vec::new())).contains("names no server"));
+        let two = params(vec![dns("a.lu"), dns("b.lu")]);
+        assert!(refusal(&two).contains("must name one server, and names 2"));
+        let address = params(vec![SanType::IpAddress([10, 0, 0, 1].into())]);
+        assert!(refusal(&address).contains("not a DNS name"));
+        for odd in ["*.lu", "Interior.lu", "interior.lu:8448"] {
+            let error = refusal(&params(vec![dns(odd)]));
+            assert!(error.contains("not a usable Matrix server name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_leaf_serves_both_ends() {
+        let mut one_end = params(vec![dns("interior.lu")]);
+        one_end.extended_key_usages.pop();
+        assert!(refusal(&one_end).contains("both client and server"));
+        one_end.extended_key_usages.clear();
+        assert!(refusal(&one_end).contains("both client and server"));
+    }
+
+    #[test]
+    fn a_request_signs_itself() {
+        let key = KeyPair::generate().unwrap();
+        let request = |params: CertificateParams, key: &KeyPair| {
+            let request = params.serialize_request(key).unwrap();
+            CertificateRequest::from_der(request.der())
+        };
+        let good = request(params(vec![dns("interior.lu")]), &key).unwrap();
+        assert_eq!(
+            good.to_string().parse::<CertificateRequest>().unwrap(),
+            good
+        );
+
+        // The last byte is the signature's.
+        let mut wrong = good.der().to_vec();
+        *wrong.last_mut().unwrap() ^= 1;
+        let error = CertificateRequest::from_der(&wrong).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the signature by its own key does not match: \
+             the certificate request was changed after it was made"
+        );
+        let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let error = request(params(vec![dns("interior.lu")]), &ed25519).unwrap_err();
+        assert!(error.to_string().contains("not a P-256 key"), "{error}");
+        assert!(request(params(Vec::new()), &key).is_err());
+        let two = params(vec![dns("a.lu"), dns("b.lu")]);
+        assert!(request(two, &key).is_err());
+    }
+
+    #[test]
+    fn pem_holds_one_certificate() {
+        let key = KeyPair::generate().unwrap();
+        let pem = params(vec![dns("a.lu")]).self_signed(&key).unwrap().pem();
+        let certificate: LeafCertificate = pem.parse().unwrap();
+        assert_eq!(
+            certificate.to_string().parse::<LeafCertificate>().unwrap(),
+            certificate
+        );
+        for bad in [
+            String::new(),
+            "-----BEGIN CERTIFICATE-----".to_owned(),
+            pem.replace("CERTIFICATE", "PRIVATE KEY"),
+            format!("{pem}{pem}"),
+            format!("{pem}{}", " ".repeat(MAX_PEM)),
+        ] {
+            assert!(bad.parse::<LeafCertificate>().is_err());
+        }
+    }
+}

@@ -299,3 +299,159 @@ fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn document() -> Value {
+        let key = PublicKey::from_bytes([7; 32]).to_string();
+        let member = |name: &str| {
+            json!({
+                "server_name": name,
+                "display_name": "Ministère de l’Intérieur",
+                "role": "ministry",
+                "endpoints": ["interior.lu:8448", "[2001:db8::1]:8448"],
+                "tls": {"pinned_keys": ["ab".repeat(32)], "revoked_serials": ["01ff"]},
+                "signing_keys": {"ed25519:a": key},
+                "status": {"state": "active"},
+            })
+        };
+        json!({
+            "format": 1,
+            "issued_at": "2026-03-01T12:00:00Z",
+            "authorities": [],
+            "members": [member("b.lu"), member("a.lu")],
+        })
+    }
+
+    fn parse(document: &Value) -> Result<Members, Error> {
+        Members::from_json(&serde_json::to_vec(document).unwrap())
+    }
+
+    fn refusal(path: &str, value: Value) -> String {
+        let mut document = document();
+        let (parent, field) = path.rsplit_once('/').unwrap();
+        let parent = document.pointer_mut(parent).unwrap();
+        match field.parse::<usize>() {
+            Ok(at) => parent[at] = value,
+            Err(_) => parent[field] = value,
+        }
+        parse(&document).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn members_are_found_by_name_and_survive_writing() {
+        let members = parse(&document()).unwrap();
+        let names: Vec<_> = members.iter().map(|it| it.server_name.as_str()).collect();
+        assert_eq!(names, ["a.lu", "b.lu"]);
+        assert_eq!(members.get("b.lu").unwrap().endpoints.len(), 2);
+        assert!(members.get("c.lu").is_none());
+        assert_eq!(Members::from_json(&members.to_json()).unwrap(), members);
+    }
+
+    #[test]
+    fn a_status_has_its_reason() {
+        let mut document = document();
+        document["members"][0]["status"] =
+            json!({"state": "revoked", "reason": "stolen", "since": "2026-03-01T12:00:00Z"});
+        let members = parse(&document).unwrap();
+        let status = &members.get("b.lu").unwrap().status;
+        assert!(matches!(status, Status::Revoked { reason, .. } if reason == "stolen"));
+        let of = "/members/0/status";
+        assert!(refusal(of, json!({"state": "revoked"})).contains("missing field `reason`"));
+        assert!(refusal(of, json!({"state": "asleep"})).contains("unknown variant"));
+        let extra = json!({"state": "active", "reason": "none"});
+        assert!(refusal(of, extra).contains("unknown field `reason`"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        assert_eq!(
+            refusal("/format", json!(2)),
+            "the member list cannot be read: the member list has format 2, \
+             this program reads format 1"
+        );
+        for (path, value, why) in [
+            ("/comment", json!("hello"), "unknown field `comment`"),
+            (
+                "/members/0/comment",
+                json!("hello"),
+                "unknown field `comment`",
+            ),
+            (
+                "/members/0/tls/comment",
+                json!(1),
+                "unknown field `comment`",
+            ),
+            (
+                "/members/0/server_name",
+                json!("a.lu"),
+                "a.lu is listed twice",
+            ),
+            ("/members/0/server_name", json!("A.lu"), "lower case"),
+            ("/members/0/role", json!("spy"), "unknown variant `spy`"),
+            (
+                "/members/0/endpoints/0",
+                json!("interior.lu"),
+                "write host:port",
+            ),
+            (
+                "/members/0/endpoints",
+                json!("interior.lu:1"),
+                "expected a sequence",
+            ),
+            (
+                "/members/0/signing_keys/ed25519:a",
+                json!("AAAA"),
+                "not an Ed25519 public key",
+            ),
+            (
+                "/members/0/signing_keys",
+                json!({"rsa:a": "A"}),
+                "not a Matrix signing key id",
+            ),
+            (
+                "/members/0/tls/pinned_keys/0",
+                json!("ab"),
+                "not a SHA-256 fingerprint",
+            ),
+            (
+                "/members/0/tls/revoked_serials/0",
+                json!("xy"),
+                "not a certificate serial",
+            ),
+            (
+                "/members/0/display_name",
+                json!("a\u{202e}b"),
+                "must be one line",
+            ),
+            ("/issued_at", json!("yesterday"), "cannot be read"),
+            ("/authorities", json!(["no certificate"]), "it is not PEM"),
+        ] {
+            let error = refusal(path, value);
+            assert!(error.contains(why), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn everything_has_a_limit() {
+        let endpoints = vec!["interior.lu:8448"; MAX_ENDPOINTS + 1];
+        let error = refusal("/members/0/endpoints", json!(endpoints));
+        assert!(
+            error.contains("list of endpoints of b.lu is too large"),
+            "{error}"
+        );
+        let error = refusal("/members/0/display_name", json!("a".repeat(MAX_TEXT + 1)));
+        assert!(
+            error.contains("display name of b.lu is too large"),
+            "{error}"
+        );
+        let error = Members::from_json(&vec![b' '; MAX_MEMBERS_BYTES + 1]);
+        assert!(matches!(error, Err(Error::TooLarge { .. })));
+        let deep = "[".repeat(100_000);
+        assert!(Members::from_json(deep.as_bytes()).is_err());
+    }
+}
