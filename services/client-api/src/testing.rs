@@ -116,6 +116,21 @@ impl Server {
             .await
     }
 
+    /// Makes a room and returns its id.
+    pub(crate) async fn room(&self, token: &str, request: Value) -> String {
+        let path = "/_matrix/client/v3/createRoom";
+        let body = self.post(path, token, request).await.ok();
+        body["room_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends a text message and returns its event id.
+    pub(crate) async fn message(&self, token: &str, room: &str, text: &str) -> String {
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{text}");
+        let content = json!({ "msgtype": "m.text", "body": text });
+        let body = self.put(&path, token, content).await.ok();
+        body["event_id"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) async fn get(&self, path: &str, token: &str) -> Answered {
         self.send(Method::GET, path, Some(token), Value::Null).await
     }

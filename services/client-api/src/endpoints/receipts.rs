@@ -78,3 +78,43 @@ async fn read_markers(
     }
     Ok(Reply(set_read_marker::Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn receipts_and_markers_are_set() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        let event = server.message(&alice, &room, "hello").await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/receipt");
+        let set = async |kind: &str, body| {
+            let path = format!("{path}/{kind}/{event}");
+            server.post(&path, &alice, body).await
+        };
+        set("m.read", json!({})).await.ok();
+        set("m.read.private", json!({ "thread_id": "main" }))
+            .await
+            .ok();
+        set("m.fully_read", json!({})).await.ok();
+        let threaded = set("m.fully_read", json!({ "thread_id": "main" })).await;
+        assert_eq!(threaded.error(), (400, "M_INVALID_PARAM"));
+        let unknown = set("m.seen", json!({})).await;
+        assert_eq!(unknown.error(), (400, "M_INVALID_PARAM"));
+
+        let path = format!("/_matrix/client/v3/rooms/{room}/read_markers");
+        let markers = json!({ "m.fully_read": event, "m.read": event });
+        server.post(&path, &alice, markers).await.ok();
+        let synced = server.get("/_matrix/client/v3/sync", &alice).await.ok();
+        let synced = &synced["rooms"]["join"][&room];
+        let receipts = &synced["ephemeral"]["events"][0]["content"][&event];
+        assert!(receipts["m.read"]["@alice:example.org"]["ts"].is_u64());
+        let data = &synced["account_data"]["events"][0];
+        assert_eq!(data["type"], "m.fully_read");
+        assert_eq!(data["content"]["event_id"], event);
+    }
+}

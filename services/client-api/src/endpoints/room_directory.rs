@@ -1,7 +1,9 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-aliases>, and the list of published rooms.
 
 use axum::Router;
+use http::StatusCode;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_rooms::Error as RoomsError;
 use luxchat_sync::{PublicRoomsRequest, public_rooms};
 use ruma::{
     OwnedServerName,
@@ -19,6 +21,7 @@ use ruma::{
             },
             room::{Visibility, aliases::v3 as room_aliases, get_summary::v1 as get_summary},
         },
+        error::ErrorKind,
         federation::directory::get_public_rooms_filtered::v1 as remote_public_rooms,
     },
 };
@@ -65,11 +68,20 @@ async fn set(
     Matrix(request): Matrix<create_alias::Request>,
 ) -> Answer<create_alias::Response> {
     session.check_not_suspended()?;
-    state
+    let (alias, room_id) = (&request.room_alias, &request.room_id);
+    match state
         .rooms
-        .set_alias(&session.user_id, &request.room_alias, &request.room_id)
-        .await?;
-    Ok(Reply(create_alias::Response::new()))
+        .set_alias(&session.user_id, alias, room_id)
+        .await
+    {
+        Ok(()) => Ok(Reply(create_alias::Response::new())),
+        // Only for a room in the making is this an error of its own.
+        Err(error @ RoomsError::AliasInUse(_)) => {
+            let message = error.to_string();
+            Err(ApiError::new(StatusCode::CONFLICT, ErrorKind::Unknown, message).into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn delete(
@@ -208,4 +220,108 @@ async fn summary(
     let mut response = get_summary::Response::new(summary);
     response.membership = membership;
     Ok(Reply(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::testing::Server;
+
+    const ALIAS: &str = "/_matrix/client/v3/directory/room/%23weather:example.org";
+
+    #[tokio::test]
+    async fn aliases_lead_to_rooms_until_they_are_deleted() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let room = server.room(&alice, json!({})).await;
+        let target = json!({ "room_id": room });
+        server.put(ALIAS, &alice, target.clone()).await.ok();
+        let taken = server.put(ALIAS, &alice, target).await;
+        assert_eq!(taken.status, 409);
+        let found = server.send(Method::GET, ALIAS, None, Value::Null).await;
+        assert_eq!(found.ok()["room_id"], room);
+        let path = format!("/_matrix/client/v3/rooms/{room}/aliases");
+        let aliases = server.get(&path, &alice).await.ok();
+        assert_eq!(aliases["aliases"], json!(["#weather:example.org"]));
+
+        let delete = |token| server.send(Method::DELETE, ALIAS, Some(token), Value::Null);
+        assert_eq!(delete(&bob).await.error(), (403, "M_FORBIDDEN"));
+        delete(&alice).await.ok();
+        let gone = server.get(ALIAS, &alice).await;
+        assert_eq!(gone.error(), (404, "M_NOT_FOUND"));
+    }
+
+    #[tokio::test]
+    async fn nobody_makes_this_server_ask_others_without_a_token() {
+        let server = Server::new();
+        let alias = "/_matrix/client/v3/directory/room/%23weather:elsewhere.org";
+        for path in [alias, "/_matrix/client/v3/publicRooms?server=elsewhere.org"] {
+            let refused = server.send(Method::GET, path, None, Value::Null).await;
+            assert_eq!(refused.error(), (401, "M_MISSING_TOKEN"));
+        }
+    }
+
+    #[tokio::test]
+    async fn listed_rooms_are_found_by_what_they_say() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        for (name, kind) in [("Weather", Value::Null), ("Sports", json!("m.space"))] {
+            let mut request = json!({ "name": name, "visibility": "public" });
+            if !kind.is_null() {
+                request["creation_content"] = json!({ "type": kind });
+            }
+            server.room(&alice, request).await;
+        }
+        let hidden = server.room(&alice, json!({ "name": "Hidden" })).await;
+        let search = async |body: Value| {
+            let path = "/_matrix/client/v3/publicRooms";
+            let found = server.post(path, &alice, body).await.ok();
+            let chunk = found["chunk"].as_array().unwrap().iter();
+            chunk
+                .map(|room| room["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(search(json!({})).await.len(), 2);
+        let term = json!({ "filter": { "generic_search_term": "weath" } });
+        assert_eq!(search(term).await, ["Weather"]);
+        let spaces = json!({ "filter": { "room_types": ["m.space"] } });
+        assert_eq!(search(spaces).await, ["Sports"]);
+
+        let path = "/_matrix/client/v3/publicRooms?limit=1";
+        let first = server.get(path, &alice).await.ok();
+        assert_eq!(first["total_room_count_estimate"], 2);
+        let next = first["next_batch"].as_str().unwrap();
+        let second = server.get(&format!("{path}&since={next}"), &alice).await;
+        let second = second.ok();
+        assert_ne!(first["chunk"][0]["room_id"], second["chunk"][0]["room_id"]);
+        assert!(second.get("next_batch").is_none());
+
+        let path = format!("/_matrix/client/v3/directory/list/room/{hidden}");
+        let get = || server.get(&path, &alice);
+        assert_eq!(get().await.ok()["visibility"], "private");
+        let public = json!({ "visibility": "public" });
+        server.put(&path, &alice, public).await.ok();
+        assert_eq!(get().await.ok()["visibility"], "public");
+    }
+
+    #[tokio::test]
+    async fn a_summary_is_for_those_who_could_come() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let open = json!({ "name": "Open", "preset": "public_chat" });
+        let open = server.room(&alice, open).await;
+        let closed = server.room(&alice, json!({ "name": "Closed" })).await;
+        let summary = |room: &str| format!("/_matrix/client/v1/room_summary/{room}");
+        let found = server.get(&summary(&open), &bob).await.ok();
+        assert_eq!(found["name"], "Open");
+        assert_eq!(found["num_joined_members"], 1);
+        let refused = server.get(&summary(&closed), &bob).await;
+        assert_eq!(refused.error(), (404, "M_NOT_FOUND"));
+        let own = server.get(&summary(&closed), &alice).await.ok();
+        assert_eq!(own["membership"], "join");
+    }
 }

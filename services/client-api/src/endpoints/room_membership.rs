@@ -195,3 +195,91 @@ async fn find(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{Answered, Server};
+
+    const BOB: &str = "@bob:example.org";
+
+    async fn act(server: &Server, token: &str, room: &str, act: &str, body: Value) -> Answered {
+        let path = format!("/_matrix/client/v3/rooms/{room}/{act}");
+        server.post(&path, token, body).await
+    }
+
+    #[tokio::test]
+    async fn an_invited_user_joins_is_banned_and_comes_back() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let room = server
+            .room(&alice, json!({ "preset": "private_chat" }))
+            .await;
+        let target = json!({ "user_id": BOB });
+
+        let uninvited = act(&server, &bob, &room, "join", json!({})).await;
+        assert_eq!(uninvited.error(), (403, "M_FORBIDDEN"));
+        act(&server, &alice, &room, "invite", target.clone())
+            .await
+            .ok();
+        act(&server, &bob, &room, "join", json!({})).await.ok();
+        act(&server, &alice, &room, "ban", target.clone())
+            .await
+            .ok();
+        let banned = act(&server, &bob, &room, "join", json!({})).await;
+        assert_eq!(banned.error(), (403, "M_FORBIDDEN"));
+        act(&server, &alice, &room, "unban", target.clone())
+            .await
+            .ok();
+        act(&server, &alice, &room, "invite", target.clone())
+            .await
+            .ok();
+        act(&server, &bob, &room, "join", json!({})).await.ok();
+        act(&server, &alice, &room, "kick", target).await.ok();
+        act(&server, &bob, &room, "forget", json!({})).await.ok();
+
+        let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b");
+        let forgotten = server.get(&path, &bob).await;
+        assert_eq!(forgotten.error(), (403, "M_FORBIDDEN"));
+    }
+
+    #[tokio::test]
+    async fn a_room_is_joined_by_its_alias() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let request = json!({ "preset": "public_chat", "room_alias_name": "weather" });
+        let room = server.room(&alice, request).await;
+        let path = "/_matrix/client/v3/join/%23weather:example.org";
+        let joined = server.post(path, &bob, json!({})).await.ok();
+        assert_eq!(joined["room_id"], room);
+        let unknown = "/_matrix/client/v3/join/%23nowhere:example.org";
+        let unknown = server.post(unknown, &bob, json!({})).await;
+        assert_eq!(unknown.error(), (404, "M_NOT_FOUND"));
+    }
+
+    #[tokio::test]
+    async fn a_knock_is_answered_with_an_invite() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let rule = json!({
+            "initial_state": [
+                { "type": "m.room.join_rules", "content": { "join_rule": "knock" } },
+            ],
+        });
+        let room = server.room(&alice, rule).await;
+        let path = format!("/_matrix/client/v3/knock/{room}");
+        server.post(&path, &bob, json!({})).await.ok();
+        let sync = "/_matrix/client/v3/sync";
+        let synced = server.get(sync, &bob).await.ok();
+        assert!(synced["rooms"]["knock"][&room]["knock_state"]["events"].is_array());
+        let target = json!({ "user_id": BOB });
+        act(&server, &alice, &room, "invite", target).await.ok();
+        act(&server, &bob, &room, "join", json!({})).await.ok();
+        let synced = server.get(sync, &bob).await.ok();
+        assert!(synced["rooms"]["join"][&room].is_object());
+    }
+}

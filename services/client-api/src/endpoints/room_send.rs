@@ -59,3 +59,58 @@ fn transaction(session: &Session, txn_id: OwnedTransactionId) -> Transaction {
         txn_id,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn the_same_request_sends_once() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        let first = server.message(&alice, &room, "hello").await;
+        assert_eq!(server.message(&alice, &room, "hello").await, first);
+        let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=2");
+        let page = server.get(&path, &alice).await.ok();
+        assert_eq!(page["chunk"][0]["event_id"], first);
+        assert_eq!(page["chunk"][0]["unsigned"]["transaction_id"], "hello");
+        assert_ne!(page["chunk"][1]["content"]["body"], "hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_redacted_says_by_what() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        let secret = server.message(&alice, &room, "secret").await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/redact/{secret}/txn");
+        let reason = json!({ "reason": "slip" });
+        let redaction = server.put(&path, &alice, reason).await.ok();
+
+        let path = format!("/_matrix/client/v3/rooms/{room}/event/{secret}");
+        let event = server.get(&path, &alice).await.ok();
+        assert_eq!(event["content"], json!({}));
+        let because = &event["unsigned"]["redacted_because"];
+        assert_eq!(because["event_id"], redaction["event_id"]);
+        assert_eq!(because["redacts"], secret);
+        assert_eq!(because["content"]["reason"], "slip");
+        assert_eq!(because["content"]["redacts"], secret);
+    }
+
+    #[tokio::test]
+    async fn who_is_not_in_the_room_does_not_send() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let room = server.room(&alice, json!({})).await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/1");
+        let content = json!({ "msgtype": "m.text", "body": "hello" });
+        let refused = server.put(&path, &bob, content).await;
+        assert_eq!(refused.error(), (403, "M_FORBIDDEN"));
+        let not_json = server.put(&path, &alice, json!([1])).await;
+        assert_eq!(not_json.error(), (400, "M_BAD_JSON"));
+    }
+}

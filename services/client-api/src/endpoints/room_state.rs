@@ -121,3 +121,55 @@ async fn rooms_joined(
     let rooms = state.sync.joined_rooms(session.viewer()).await?;
     Ok(Reply(joined_rooms::Response::new(rooms)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn state_is_set_and_read_with_and_without_a_key() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/state");
+        let topic = json!({ "topic": "weather" });
+        for (set, read) in [
+            ("m.room.topic", "m.room.topic/"),
+            ("m.room.topic/", "m.room.topic"),
+        ] {
+            let set = format!("{path}/{set}");
+            server.put(&set, &alice, topic.clone()).await.ok();
+            let read = server.get(&format!("{path}/{read}"), &alice).await.ok();
+            assert_eq!(read["topic"], "weather");
+        }
+        let event = format!("{path}/m.room.topic?format=event");
+        let event = server.get(&event, &alice).await.ok();
+        assert_eq!(event["room_id"], room);
+        let missing = server.get(&format!("{path}/m.room.name"), &alice).await;
+        assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
+        let all = server.get(&path, &alice).await.ok();
+        let mut all = all.as_array().unwrap().iter();
+        assert!(all.any(|it| it["event_id"] == event["event_id"]));
+    }
+
+    #[tokio::test]
+    async fn strangers_are_told_nothing() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let room = server.room(&alice, json!({})).await;
+        for path in ["state", "state/m.room.create", "members", "joined_members"] {
+            for room in [&room, "!unknown:example.org"] {
+                let path = format!("/_matrix/client/v3/rooms/{room}/{path}");
+                let refused = server.get(&path, &bob).await;
+                assert_eq!(refused.error(), (403, "M_FORBIDDEN"), "{path}");
+            }
+        }
+        let rooms = "/_matrix/client/v3/joined_rooms";
+        let joined = |token| server.get(rooms, token);
+        assert_eq!(joined(&alice).await.ok()["joined_rooms"], json!([room]));
+        assert_eq!(joined(&bob).await.ok()["joined_rooms"], json!([]));
+    }
+}

@@ -85,3 +85,68 @@ async fn filter(
         Some(_) => FilterDefinition::default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    const SYNC: &str = "/_matrix/client/v3/sync";
+
+    #[tokio::test]
+    async fn a_filter_counts_inline_and_by_its_id() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        server.message(&alice, &room, "hello").await;
+        let filter = json!({ "room": { "timeline": { "limit": 1 } } });
+        let path = "/_matrix/client/v3/user/@alice:example.org/filter";
+        let stored = server.post(path, &alice, filter).await.ok();
+        let stored = stored["filter_id"].as_str().unwrap();
+        let inline = "%7B%22room%22%3A%7B%22timeline%22%3A%7B%22limit%22%3A1%7D%7D%7D";
+        for filter in [stored, inline] {
+            let path = format!("{SYNC}?filter={filter}");
+            let synced = server.get(&path, &alice).await.ok();
+            let timeline = &synced["rooms"]["join"][&room]["timeline"];
+            assert_eq!(timeline["events"].as_array().unwrap().len(), 1);
+            assert_eq!(timeline["limited"], true);
+        }
+        let unknown = server.get(&format!("{SYNC}?filter=99"), &alice).await;
+        assert_eq!(unknown.error(), (404, "M_NOT_FOUND"));
+        let unknown = server.get(&format!("{SYNC}?since=yesterday"), &alice).await;
+        assert_eq!(unknown.error(), (400, "M_INVALID_PARAM"));
+    }
+
+    #[tokio::test]
+    async fn a_first_sync_tells_the_default_push_rules() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let synced = server.get(SYNC, &alice).await.ok();
+        let data = synced["account_data"]["events"].as_array().unwrap();
+        let rules: Vec<_> = data
+            .iter()
+            .filter(|event| event["type"] == "m.push_rules")
+            .collect();
+        assert_eq!(rules.len(), 1);
+        assert!(rules[0]["content"]["global"]["override"].is_array());
+    }
+
+    #[tokio::test]
+    async fn an_invite_is_synced_with_what_names_the_room() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let request = json!({ "name": "Weather", "invite": ["@bob:example.org"] });
+        let room = server.room(&alice, request).await;
+        let synced = server.get(SYNC, &bob).await.ok();
+        let state = &synced["rooms"]["invite"][&room]["invite_state"]["events"];
+        let state = state.as_array().unwrap();
+        let name = state.iter().find(|event| event["type"] == "m.room.name");
+        assert_eq!(name.unwrap()["content"]["name"], "Weather");
+        let inviter = state
+            .iter()
+            .any(|event| event["sender"] == "@alice:example.org");
+        assert!(inviter);
+    }
+}

@@ -35,3 +35,33 @@ async fn typing(
     }
     Ok(Reply(create_typing_event::Response::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Server;
+
+    #[tokio::test]
+    async fn typing_is_synced_and_nobody_types_for_others() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let room = server
+            .room(&alice, json!({ "preset": "public_chat" }))
+            .await;
+        let path = |user| format!("/_matrix/client/v3/rooms/{room}/typing/@{user}:example.org");
+        let typing = json!({ "typing": true, "timeout": 30_000 });
+        let outside = server.put(&path("bob"), &bob, typing.clone()).await;
+        assert_eq!(outside.error(), (403, "M_FORBIDDEN"));
+        let forged = server.put(&path("alice"), &bob, typing.clone()).await;
+        assert_eq!(forged.error(), (403, "M_FORBIDDEN"));
+        server.put(&path("alice"), &alice, typing).await.ok();
+        let synced = server.get("/_matrix/client/v3/sync", &alice).await.ok();
+        let events = &synced["rooms"]["join"][&room]["ephemeral"]["events"];
+        assert_eq!(
+            events[0]["content"]["user_ids"],
+            json!(["@alice:example.org"])
+        );
+    }
+}
