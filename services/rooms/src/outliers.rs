@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use luxchat_store::{EventStatus, Pdu, ReadTx, RoomNid};
-use ruma::{EventId, OwnedEventId, room_version_rules::RoomVersionRules};
+use ruma::{EventId, OwnedEventId, events::TimelineEventType, room_version_rules::RoomVersionRules};
 
 use crate::{
     Authorised, Origin, PduError, Placement, Rooms, append, auth_checks::Fetched,
@@ -49,10 +49,12 @@ fn authorise_outliers(
     rules: &RoomVersionRules,
     events: Vec<VerifiedPdu>,
 ) -> Result<Vec<Authorised>, PduError> {
-    let pdus: Vec<Arc<Pdu>> = events
+    let mut pdus: Vec<Arc<Pdu>> = events
         .into_iter()
         .filter_map(|event| event.into_pdu().ok())
         .collect();
+    // In rooms of version 12 every event rests on the one that the room begins with, and none says so.
+    pdus.sort_by_key(|pdu| !pdu.is_state(&TimelineEventType::RoomCreate, ""));
     let mut done = Outliers::new(tx, room, rules);
     for pdu in parents_first(pdus, |pdu| pdu.event_id(), |pdu| pdu.auth_events()) {
         if tx.event_nid(room, pdu.event_id())?.is_none() {
