@@ -90,7 +90,7 @@ impl Accounts {
         device: NewDevice,
     ) -> Result<Login> {
         check_device(&device)?;
-        let device_id = device.device_id.unwrap_or_else(|| DeviceId::new());
+        let device_id = device.device_id.unwrap_or_else(DeviceId::new);
         let tokens = self.new_tokens(device.refresh);
         let (login, max_devices) = (
             tokens.login(user_id, device_id),

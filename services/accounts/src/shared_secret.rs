@@ -141,7 +141,8 @@ mod tests {
         let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(message.as_bytes());
         let code = mac.finalize().into_bytes();
-        code.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits = code.iter().map(|byte| format!("{byte:02x}"));
+        digits.reduce(|code, byte| code + &byte).unwrap()
     }
 
     #[tokio::test]

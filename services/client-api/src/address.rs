@@ -1,12 +1,10 @@
 //! Where a request comes from.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, SocketAddr},
-};
+use std::{convert::Infallible, net::IpAddr};
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
+use luxchat_http::RemoteAddress;
 
 use crate::{Config, State};
 
@@ -18,8 +16,8 @@ pub(crate) struct ClientAddress(pub(crate) Option<IpAddr>);
 
 impl ClientAddress {
     pub(crate) fn of(parts: &Parts, config: &Config) -> Self {
-        let connection = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let peer = connection.map(|ConnectInfo(address)| address.ip().to_canonical());
+        let connection = parts.extensions.get::<RemoteAddress>();
+        let peer = connection.map(|RemoteAddress(address)| address.ip().to_canonical());
         let is_trusted = |address: IpAddr| config.trusted_proxies.contains(&address);
         if !peer.is_some_and(is_trusted) {
             return Self(peer);
@@ -33,7 +31,7 @@ impl ClientAddress {
             .flat_map(|value| value.split(','))
             .filter_map(|address| address.trim().parse::<IpAddr>().ok())
             .filter(|address| !is_trusted(*address))
-            .last();
+            .next_back();
         Self(forwarded.or(peer))
     }
 }
@@ -57,8 +55,8 @@ mod tests {
                 .headers_mut()
                 .append(FORWARDED_FOR, value.parse().unwrap());
         }
-        let peer: SocketAddr = format!("{peer}:1234").parse().unwrap();
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let peer = format!("{peer}:1234").parse().unwrap();
+        request.extensions_mut().insert(RemoteAddress(peer));
         let config = Config {
             trusted_proxies: vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()],
             ..Config::default()

@@ -2,8 +2,8 @@ use axum::{Extension, Router, middleware::from_fn_with_state};
 
 use crate::{Config, Services, State, admission::admit, endpoints};
 
-/// The whole client API. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that limits by address
-/// know the address.
+/// The whole client API. Its limits by address need the [`RemoteAddress`](luxchat_http::RemoteAddress) that the box's
+/// listeners put into requests.
 pub fn router(services: Services, config: Config) -> Router {
     let limits = config.limits;
     let state = State::new(services, config);

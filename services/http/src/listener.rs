@@ -37,7 +37,7 @@ impl Default for Listening {
         Self {
             max_connections: 20_000,
             handshake_time: Duration::from_secs(10),
-            header_time: Duration::from_secs(60),
+            header_time: Duration::from_mins(1),
             grace: Duration::from_secs(8),
         }
     }
