@@ -287,23 +287,19 @@ impl Pass<'_, '_> {
         own: &ClientRow,
     ) -> Result<Vec<Raw<AnyStrippedStateEvent>>> {
         let user_id = self.viewer.user_id.as_str();
-        let mut events = match self.tx.stripped_state(room, self.viewer.user)? {
-            Some(stored) => {
-                let stored: Vec<Box<RawValue>> = serde_json::from_str(&stored)
-                    .map_err(|error| luxchat_store::Error::invalid("stripped state", error))?;
-                stored.into_iter().map(Raw::from_json).collect()
-            }
-            None => {
-                let mut events = Vec::new();
-                for row in self.tx.client_state(room, StateSelection::WithoutMembers)? {
-                    let fields = Fields::parse(&row.json)?;
-                    if STRIPPED.contains(&&*fields.event_type) {
-                        events.push(Composer::stripped(&row)?);
-                    }
+        let mut events = Vec::new();
+        if let Some(stored) = self.tx.stripped_state(room, self.viewer.user)? {
+            let stored: Vec<Box<RawValue>> = serde_json::from_str(&stored)
+                .map_err(|error| luxchat_store::Error::invalid("stripped state", error))?;
+            events.extend(stored.into_iter().map(Raw::from_json));
+        } else {
+            for row in self.tx.client_state(room, StateSelection::WithoutMembers)? {
+                let fields = Fields::parse(&row.json)?;
+                if STRIPPED.contains(&&*fields.event_type) {
+                    events.push(Composer::stripped(&row)?);
                 }
-                events
             }
-        };
+        }
         events.retain(|event| !is_member(event, user_id));
         events.push(Composer::stripped(own)?);
         Ok(events)

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{Result, SyncToken, Typing, response::Pass};
 
 /// The longest that a sync waits for something to happen.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
 /// Who reads.
 #[derive(Clone, Debug)]

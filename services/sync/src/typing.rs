@@ -23,10 +23,10 @@ const USERS_PER_ROOM: usize = 100;
 const ROOMS: usize = 10_000;
 
 /// The longest that a user types without saying so again.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// How long a remote user is taken to type: peers repeat themselves before, and say when it ends.
-const REMOTE: Duration = Duration::from_secs(60);
+const REMOTE: Duration = Duration::from_mins(1);
 
 /// After which time other servers are told again that a user still types.
 const RETELL: Duration = Duration::from_secs(30);

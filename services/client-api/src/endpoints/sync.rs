@@ -78,11 +78,10 @@ async fn filter(
     filter: Option<Filter>,
 ) -> Result<FilterDefinition, Error> {
     Ok(match filter {
-        None => FilterDefinition::default(),
         Some(Filter::FilterId(id)) => state.accounts.filter(session, &id).await?,
         Some(Filter::FilterDefinition(filter)) => filter,
         // ruma may learn of more ways to name a filter; none of them is in the specification.
-        Some(_) => FilterDefinition::default(),
+        None | Some(_) => FilterDefinition::default(),
     })
 }
 

@@ -208,7 +208,7 @@ async fn a_waiting_sync_wakes_for_its_rooms_alone() {
     let viewer = world.viewer(alice()).await;
     let request = SyncRequest {
         since: Some(since),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         ..SyncRequest::default()
     };
     let sync = world.sync.clone();
@@ -230,7 +230,7 @@ async fn a_waiting_sync_hears_of_rooms_that_are_joined_meanwhile() {
     let viewer = world.viewer(bob()).await;
     let request = SyncRequest {
         since: Some(since),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         ..SyncRequest::default()
     };
     let sync = world.sync.clone();

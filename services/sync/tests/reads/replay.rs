@@ -68,14 +68,12 @@ struct Client {
 impl Client {
     /// Takes a response in; `missed` is what a client that scrolls back finds behind the timeline's start.
     fn take(&mut self, room: &v3::JoinedRoom, missed: Vec<Value>) {
-        let is_after = matches!(room.state, v3::State::After(_));
         let timeline = plain(&room.timeline.events);
-        if !is_after {
-            for event in state_events(&room.state).iter().chain(&timeline) {
-                self.set(event);
-            }
-        } else {
-            for event in &state_events(&room.state) {
+        for event in &state_events(&room.state) {
+            self.set(event);
+        }
+        if matches!(room.state, v3::State::Before(_)) {
+            for event in &timeline {
                 self.set(event);
             }
         }

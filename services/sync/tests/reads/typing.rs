@@ -21,7 +21,7 @@ async fn typing_shows_until_it_stops() {
     let world = World::with_room().await;
     world.member(the_room(), bob(), bob(), "join").await;
     let since = world.position().await;
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     world.typing.start(bob(), the_room(), minute).await.unwrap();
     assert_eq!(typists(&world, since).await, Some(json!([bob()])));
     let since = world.position().await;
