@@ -20,12 +20,12 @@ impl Default for Config {
         Self {
             limits: Limits {
                 body_bytes: 16 * 1024 * 1024,
-                body_time: Duration::from_secs(60),
+                body_time: Duration::from_mins(1),
                 nesting: 100,
             },
             max_concurrent_requests: 512,
             parallel_rooms: 8,
-            remember_transactions: Duration::from_secs(7 * 24 * 60 * 60),
+            remember_transactions: Duration::from_hours(7 * 24),
         }
     }
 }

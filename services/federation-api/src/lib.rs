@@ -3,6 +3,7 @@
 //!
 //! [Spec](https://spec.matrix.org/v1.19/server-server-api/)
 
+mod admission;
 mod auth;
 mod config;
 mod endpoints;

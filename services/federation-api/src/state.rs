@@ -10,6 +10,7 @@ use luxchat_federation::{Federation, Turns};
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Receipts, Typing};
+use tokio::sync::Semaphore;
 
 use crate::Config;
 
@@ -43,17 +44,24 @@ struct Inner {
     services: Services,
     config: Config,
     transactions: Turns,
+    places: Semaphore,
 }
 
 impl State {
     pub(crate) fn new(services: Services, config: Config) -> Self {
         Self {
             inner: Arc::new(Inner {
+                places: Semaphore::new(config.max_concurrent_requests),
                 services,
                 config,
                 transactions: Turns::default(),
             }),
         }
+    }
+
+    /// Places for requests.
+    pub(crate) fn places(&self) -> &Semaphore {
+        &self.inner.places
     }
 
     /// Who works on a transaction: one for each server at a time.

@@ -66,7 +66,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// By mutual TLS.
-    Network(Network),
+    Network(Box<Network>),
     /// Between servers of this process.
     Memory(MemoryNetwork),
     /// Not at all: every other server is unreachable.

@@ -32,7 +32,7 @@ impl Default for Config {
             extra_authorities: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
-            long_request_timeout: Duration::from_secs(120),
+            long_request_timeout: Duration::from_mins(2),
             max_response: 100 * 1024 * 1024,
             parallel_destinations: 64,
         }

@@ -69,7 +69,7 @@ impl Federation {
         let tls = Tls::new(own, membership.clone(), extra, clock)?;
         let connections = Connections::default();
         let network = Network::new(tls.clone(), connections.clone(), membership.clone(), config)?;
-        let transport = Transport::Network(network);
+        let transport = Transport::Network(Box::new(network));
         let tls = Some((tls, connections));
         Ok(Self::assemble(
             store, identity, membership, transport, tls, config,
@@ -132,11 +132,11 @@ impl Federation {
         Self {
             shared: Arc::new(Shared {
                 store,
-                connections,
-                tls,
                 client,
                 keys,
                 sender,
+                connections,
+                tls,
             }),
         }
     }

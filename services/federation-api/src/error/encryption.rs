@@ -12,6 +12,7 @@ impl From<EncryptionError> for Error {
             E::NotFound(_) => ApiError::not_found(message),
             E::ForeignUser { .. } => ApiError::forbidden(message),
             E::TooLarge(_) => ApiError::too_large(message),
+            E::Malformed(_) => ApiError::bad_json(message),
             E::Invalid(_)
             | E::OneTimeKeyExists(_)
             | E::NoMasterKey

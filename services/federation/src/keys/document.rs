@@ -20,10 +20,10 @@ use crate::{Error, Identity, Membership, Result};
 const MAX_DOCUMENT: usize = 64 * 1024;
 
 /// How long others may rely on this server's keys before they ask again.
-const OWN_VALIDITY: Duration = Duration::from_secs(24 * 60 * 60);
+const OWN_VALIDITY: Duration = Duration::from_hours(24);
 
 /// No key is trusted for longer than this without being asked for again.
-pub(crate) const MAX_VALIDITY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const MAX_VALIDITY: Duration = Duration::from_hours(7 * 24);
 
 /// A key document whose signatures hold.
 #[derive(Clone, Debug)]

@@ -65,7 +65,7 @@ impl Fetcher {
             .await
             .map_err(|_| unavailable(server, "the server stops"))?;
         self.attempts.insert(server.to_owned(), Instant::now());
-        let direct = match self.from_origin(server).await {
+        let direct = match self.ask_origin(server).await {
             Ok(document) => return Ok(document),
             Err(error) => error,
         };
@@ -73,7 +73,7 @@ impl Fetcher {
             if directory == server || directory == self.client.identity().server_name() {
                 continue;
             }
-            match self.from_notary(server, &directory).await {
+            match self.ask_notary(server, &directory).await {
                 Ok(document) => return Ok(document),
                 Err(error) => debug!(%server, %directory, %error, "the directory has no keys"),
             }
@@ -81,12 +81,12 @@ impl Fetcher {
         Err(unavailable(server, &direct.to_string()))
     }
 
-    async fn from_origin(&self, server: &ServerName) -> Result<VerifiedDocument> {
+    async fn ask_origin(&self, server: &ServerName) -> Result<VerifiedDocument> {
         let response = self.client.request(server, own::Request::new()).await?;
         self.verify(server, &response.server_key)
     }
 
-    async fn from_notary(
+    async fn ask_notary(
         &self,
         server: &ServerName,
         directory: &ServerName,

@@ -22,7 +22,7 @@ use crate::{Config, Error, Membership, Result, tls::Tls};
 const DEFAULT_PORT: u16 = 8448;
 
 /// How long what was found, or not found, counts.
-const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+const REMEMBERED: Duration = Duration::from_mins(10);
 
 /// Servers whose addresses are remembered.
 const CACHED: usize = 1_024;

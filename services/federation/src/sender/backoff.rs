@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// How long to wait after `failures` failed attempts in a row: twice as long each time, up to ten minutes. `jitter` in
 /// [0, 1) takes up to half of it away, so that peers that failed together do not come back together.

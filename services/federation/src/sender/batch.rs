@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use luxchat_store::{Cursors, Error, OutgoingReceipt, Position, ReadTx, ServerNid};
 use ruma::{
     OwnedRoomId, OwnedTransactionId,
@@ -108,12 +109,7 @@ impl Batch {
             digest.update(edu.json().get());
             digest.update([0]);
         }
-        let digest = digest.finalize();
-        let id: String = digest[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        id.into()
+        URL_SAFE_NO_PAD.encode(&digest.finalize()[..16]).into()
     }
 }
 
