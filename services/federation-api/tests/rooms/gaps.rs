@@ -1,0 +1,90 @@
+//! Events that arrive before those they build upon.
+
+use ruma::{RoomVersionId, events::StateEventType};
+
+use crate::nation::Nation;
+
+#[tokio::test]
+async fn missing_events_are_fetched_in_order() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.outbox(&two).await;
+    for body in ["a", "b", "c"] {
+        one.say(&alice, &room, body).await;
+    }
+    one.name_room(&alice, &room, "named in the gap").await;
+    one.say(&alice, &room, "d").await;
+    let last = one.outbox(&two).await.pop().unwrap();
+    two.receive_one(&one, last).await.unwrap();
+    assert_eq!(two.bodies(&room).await, ["a", "b", "c", "d"]);
+    assert_eq!(one.state(&room).await, two.state(&room).await);
+}
+
+#[tokio::test]
+async fn what_was_received_is_fine_to_come_again() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V11).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.say(&alice, &room, "once").await;
+    one.name_room(&alice, &room, "Once").await;
+    let pdus = one.outbox(&two).await;
+    two.receive(&one, pdus.clone()).await;
+    let (state, timeline) = (two.state(&room).await, two.timeline(&room).await.len());
+    for (_, result) in two.receive(&one, pdus).await {
+        result.unwrap();
+    }
+    assert_eq!(two.state(&room).await, state);
+    assert_eq!(two.timeline(&room).await.len(), timeline);
+    assert_eq!(two.bodies(&room).await, ["once"]);
+}
+
+#[tokio::test]
+async fn a_gap_too_wide_to_close_is_bridged_by_the_state_behind_it() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.outbox(&two).await;
+    one.name_room(&alice, &room, "behind the gap").await;
+    let carol = one.user("carol").await;
+    one.join(&carol, &room, &[]).await.unwrap();
+    for number in 0..270 {
+        one.say(&alice, &room, &number.to_string()).await;
+    }
+    let last = one.outbox(&two).await.pop().unwrap();
+    two.receive_one(&one, last).await.unwrap();
+    let bodies = two.bodies(&room).await;
+    assert_eq!(bodies.last().unwrap(), "269");
+    assert!(bodies.len() < 270, "{}", bodies.len());
+    assert_eq!(one.state(&room).await, two.state(&room).await);
+    let name = two.state_content(&room, StateEventType::RoomName).await;
+    assert_eq!(name.unwrap()["name"], "behind the gap");
+
+    // The room goes on.
+    two.say(&bob, &room, "and on").await;
+    two.deliver(&one).await;
+    assert_eq!(one.bodies(&room).await.last().unwrap(), "and on");
+}
+
+#[tokio::test]
+async fn without_its_ancestors_an_event_is_not_taken_in() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.outbox(&two).await;
+    one.say(&alice, &room, "lost").await;
+    one.say(&alice, &room, "left over").await;
+    let last = one.outbox(&two).await.pop().unwrap();
+    // The keys are known from the join; the events are not to be had.
+    nation.network.detach(one.name());
+    two.receive_one(&one, last).await.unwrap_err();
+    assert!(two.bodies(&room).await.is_empty());
+}
