@@ -42,7 +42,7 @@ impl Encryption {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], [`Error::TooLarge`].
+    /// [`Error::Malformed`], [`Error::TooLarge`].
     pub async fn create_backup(
         &self,
         user: &UserId,
@@ -82,7 +82,8 @@ impl Encryption {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Invalid`] where the algorithm is another one, [`Error::TooLarge`].
+    /// [`Error::NotFound`], [`Error::Malformed`], [`Error::Invalid`] where algorithm or version are others,
+    /// [`Error::TooLarge`].
     pub async fn update_backup(
         &self,
         user: &UserId,
@@ -135,7 +136,7 @@ impl Encryption {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::WrongBackupVersion`], [`Error::Invalid`], [`Error::TooLarge`].
+    /// [`Error::NotFound`], [`Error::WrongBackupVersion`], [`Error::Malformed`], [`Error::TooLarge`].
     pub async fn put_backup_keys(
         &self,
         user: &UserId,
@@ -249,10 +250,10 @@ impl Sealing {
     fn parse(algorithm: &Raw<BackupAlgorithm>) -> Result<Self> {
         let sealing: Self = algorithm
             .deserialize_as_unchecked()
-            .map_err(|error| Error::Invalid(error.to_string()))?;
+            .map_err(|error| Error::Malformed(error.to_string()))?;
         let auth_data = sealing.auth_data.get();
         if !auth_data.starts_with('{') {
-            return Err(Error::Invalid("auth_data must be an object".to_owned()));
+            return Err(Error::Malformed("auth_data must be an object".to_owned()));
         }
         if auth_data.len() > MAX_AUTH_DATA {
             return Err(Error::TooLarge(format!(
@@ -276,7 +277,7 @@ fn quality(data: &Raw<KeyBackupData>) -> Result<SessionQuality> {
 
     let metadata: Metadata = data
         .deserialize_as_unchecked()
-        .map_err(|error| Error::Invalid(format!("a key in the backup: {error}")))?;
+        .map_err(|error| Error::Malformed(format!("a key in the backup: {error}")))?;
     Ok(SessionQuality {
         is_verified: metadata.is_verified,
         first_message_index: metadata.first_message_index.into(),

@@ -26,7 +26,7 @@ impl Encryption {
     /// # Errors
     ///
     /// [`Error::AuthenticationRequired`]: authenticate the user, then call again with `authenticated`. Otherwise
-    /// [`Error::Invalid`], [`Error::NoMasterKey`], [`Error::InvalidSignature`], [`Error::KeyIdInUse`].
+    /// [`Error::Malformed`], [`Error::Invalid`], [`Error::NoMasterKey`], [`Error::InvalidSignature`], [`Error::KeyIdInUse`].
     pub async fn upload_cross_signing(
         &self,
         user: &UserId,

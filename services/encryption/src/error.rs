@@ -3,6 +3,10 @@ use ruma::{OwnedOneTimeKeyId, OwnedServerName, OwnedUserId};
 /// What can go wrong with keys, backups and to-device messages.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
+    /// An object in the request lacks a field, or has one of the wrong type.
+    #[error("{0}")]
+    Malformed(String),
+
     /// Something in the request is not as it must be.
     #[error("{0}")]
     Invalid(String),

@@ -57,7 +57,7 @@ impl Encryption {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignUser`], [`Error::Invalid`].
+    /// [`Error::ForeignUser`], [`Error::Malformed`], [`Error::Invalid`].
     pub async fn receive_device_list_update(
         &self,
         origin: &ServerName,

@@ -25,9 +25,9 @@ pub(crate) struct SignedJson {
 impl SignedJson {
     pub(crate) fn parse(json: &RawValue) -> Result<Self> {
         let object: CanonicalJsonObject = serde_json::from_str(json.get())
-            .map_err(|error| Error::Invalid(format!("a signed key is invalid: {error}")))?;
+            .map_err(|error| Error::Malformed(format!("a signed key: {error}")))?;
         let signed = to_canonical_json_string_for_signing(&object)
-            .map_err(|error| Error::Invalid(format!("a signed key is invalid: {error}")))?;
+            .map_err(|error| Error::Malformed(format!("a signed key: {error}")))?;
         Ok(Self { object, signed })
     }
 
@@ -85,7 +85,7 @@ pub(crate) fn device_keys(
 ) -> Result<Raw<DeviceKeys>> {
     let keys: DeviceKeys = raw
         .deserialize()
-        .map_err(|error| Error::Invalid(format!("device_keys: {error}")))?;
+        .map_err(|error| Error::Malformed(format!("device_keys: {error}")))?;
     if keys.user_id != user || keys.device_id != device {
         return Err(Error::Invalid(
             "device_keys: the user and device must be those of the session".to_owned(),
@@ -109,7 +109,7 @@ pub(crate) fn cross_signing_key(
     let invalid = |why: &str| Error::Invalid(format!("{} key: {why}", usage.as_str()));
     let key: CrossSigningKey = raw
         .deserialize()
-        .map_err(|error| invalid(&error.to_string()))?;
+        .map_err(|error| Error::Malformed(format!("{} key: {error}", usage.as_str())))?;
     if key.user_id != user {
         return Err(invalid("it names another user"));
     }
@@ -146,16 +146,16 @@ pub(crate) fn device_signing_key(device: &DeviceId, keys: &Raw<DeviceKeys>) -> O
 
 /// An object without whitespace and without `unsigned`, its fields in order: equal content makes equal bytes.
 pub(crate) fn normalised<T>(raw: &Raw<T>) -> Result<Raw<T>> {
-    let invalid = |error: serde_json::Error| Error::Invalid(error.to_string());
+    let malformed = |error: serde_json::Error| Error::Malformed(error.to_string());
     let json = raw.json().get();
     if json.len() > MAX_KEY {
         return Err(Error::TooLarge(format!("a key exceeds {MAX_KEY} bytes")));
     }
-    let mut value: Value = serde_json::from_str(json).map_err(invalid)?;
+    let mut value: Value = serde_json::from_str(json).map_err(malformed)?;
     if let Value::Object(object) = &mut value {
         object.remove("unsigned");
     }
     value.sort_all_objects();
-    let json = serde_json::value::to_raw_value(&value).map_err(invalid)?;
+    let json = serde_json::value::to_raw_value(&value).map_err(malformed)?;
     Ok(Raw::from_json(json))
 }

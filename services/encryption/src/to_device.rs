@@ -19,7 +19,7 @@ impl Encryption {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], [`Error::TooLarge`].
+    /// [`Error::Malformed`], [`Error::TooLarge`].
     pub async fn send_to_device(
         &self,
         sender: &UserId,
@@ -128,7 +128,7 @@ impl Messages {
                         content: &content,
                     };
                     let json = serde_json::value::to_raw_value(&event)
-                        .map_err(|error| Error::Invalid(error.to_string()))?;
+                        .map_err(|error| Error::Malformed(error.to_string()))?;
                     Ok((device, Raw::from_json(json)))
                 })
                 .collect::<Result<_>>()?;

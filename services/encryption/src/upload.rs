@@ -33,7 +33,7 @@ impl Encryption {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], [`Error::OneTimeKeyExists`], [`Error::TooLarge`].
+    /// [`Error::Malformed`], [`Error::Invalid`], [`Error::OneTimeKeyExists`], [`Error::TooLarge`].
     pub async fn upload_keys(
         &self,
         user: &UserId,
@@ -121,7 +121,7 @@ fn one_time_key(
     }
     let parsed = key
         .deserialize()
-        .map_err(|error| Error::Invalid(format!("{id}: {error}")))?;
+        .map_err(|error| Error::Malformed(format!("{id}: {error}")))?;
     if id.algorithm() != OneTimeKeyAlgorithm::SignedCurve25519 {
         return Ok(());
     }

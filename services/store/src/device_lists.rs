@@ -3,17 +3,13 @@
 //! A change is one row, whoever has to hear of it: a client's sync and the sender to another server each ask which of
 //! the changes since their position concern them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use ruma::{
-    DeviceId, OwnedUserId, UInt,
-    api::federation::transactions::edu::{DeviceListUpdateContent, Edu, SigningKeyUpdateContent},
-    events::room::member::MembershipState,
-};
+use ruma::{DeviceId, OwnedUserId, events::room::member::MembershipState};
 use rusqlite::params;
 
 use crate::{
-    CrossSigningUsage, Position, ReadTx, Result, RoomNid, ServerNid, Topic, UserNid, WriteTx,
+    Position, ReadTx, Result, RoomNid, Topic, UserNid, WriteTx, device_list_updates::WAS_JOINED,
 };
 
 /// Changes kept of each local user. A server that missed older ones is told of a gap and asks for the whole list.
@@ -29,15 +25,6 @@ pub struct DeviceListChanges {
     pub changed: Vec<OwnedUserId>,
     /// Users who no longer share a room with the user.
     pub left: Vec<OwnedUserId>,
-}
-
-/// What a server has to be told about local users' devices and cross-signing keys.
-#[derive(Clone, Debug)]
-pub struct DeviceListUpdates {
-    /// `m.device_list_update` and `m.signing_key_update` EDUs, in order.
-    pub edus: Vec<Edu>,
-    /// With these the server knows all changes up to here.
-    pub up_to: Position,
 }
 
 impl ReadTx<'_> {
@@ -85,63 +72,6 @@ impl ReadTx<'_> {
         })
     }
 
-    /// The version of a local user's device list, as `stream_id` of the updates that other servers get.
-    pub fn device_list_stream_id(&self, user: UserNid) -> Result<UInt> {
-        let sql = "SELECT COALESCE(MAX(seq), 0) FROM device_changes
-             WHERE user_nid = ?1 AND device_id IS NOT NULL";
-        let seq: Position = self.one(sql, [user], |row| row.get(0))?;
-        Ok(stream_id(seq))
-    }
-
-    /// Changes of local users' devices and cross-signing keys in (`after`, `until`] of which `server` must be told, the
-    /// oldest `limit`.
-    /// [Spec](https://spec.matrix.org/v1.19/server-server-api/#device-management).
-    pub fn outgoing_device_list_updates(
-        &self,
-        server: ServerNid,
-        after: Position,
-        until: Position,
-        limit: u32,
-    ) -> Result<DeviceListUpdates> {
-        let rows = self.all(
-            "SELECT c.seq, c.user_nid, c.device_id FROM device_changes c
-             WHERE c.seq > ?2 AND c.seq <= ?3 AND EXISTS
-                 (SELECT 1 FROM members m CROSS JOIN room_servers s
-                  WHERE m.user_nid = c.user_nid AND m.membership = 'join'
-                      AND s.room_nid = m.room_nid AND s.server_nid = ?1 AND s.until_seq IS NULL)
-             ORDER BY c.seq LIMIT ?4",
-            params![server, after, until, limit],
-            |row| {
-                Ok((
-                    row.get::<_, Position>(0)?,
-                    row.get::<_, UserNid>(1)?,
-                    row.get::<_, Option<String>>(2)?,
-                ))
-            },
-        )?;
-        let cut = u32::try_from(rows.len()).is_ok_and(|found| found >= limit);
-        let up_to = rows.last().filter(|_| cut).map_or(until, |(seq, ..)| *seq);
-        let mut previous: HashMap<UserNid, Option<Position>> = HashMap::new();
-        let mut edus = Vec::with_capacity(rows.len());
-        for (seq, user, device) in rows {
-            let user_id = self.user_id(user)?;
-            edus.push(match device {
-                None => Edu::SigningKeyUpdate(self.signing_key_update(user, user_id)?),
-                Some(device) => {
-                    let before = match previous.get(&user) {
-                        Some(before) => *before,
-                        None => self.last_device_change(user, after)?,
-                    };
-                    previous.insert(user, Some(seq));
-                    Edu::DeviceListUpdate(
-                        self.device_list_update(user, user_id, &device, seq, before)?,
-                    )
-                }
-            });
-        }
-        Ok(DeviceListUpdates { edus, up_to })
-    }
-
     fn changed_keys(
         &self,
         user: UserNid,
@@ -181,11 +111,7 @@ impl ReadTx<'_> {
         };
         let sql = format!(
             "SELECT theirs.room_nid, theirs.user_nid, theirs.membership = 'join', mine.membership = 'join',
-                 COALESCE((SELECT e.membership = 'join' FROM chain_changes c
-                     LEFT JOIN events e ON e.event_nid = c.event_nid
-                     WHERE c.chain_nid = r.main_chain_nid AND c.state_key_nid = k.state_key_nid
-                         AND c.seq <= ?2
-                     ORDER BY c.ord DESC LIMIT 1), 0)
+                 {WAS_JOINED}
              FROM {tables} CROSS JOIN rooms r CROSS JOIN users u CROSS JOIN state_keys k
              WHERE theirs.seq > ?2 AND theirs.seq <= ?3 AND theirs.room_nid = mine.room_nid
                  AND mine.user_nid = ?1 AND (mine.membership = 'join' OR mine.seq > ?2)
@@ -203,40 +129,6 @@ impl ReadTx<'_> {
             Ok((is != was && (am || !is)).then_some(moved))
         })?;
         Ok(rows.into_iter().flatten().collect())
-    }
-
-    fn last_device_change(&self, user: UserNid, until: Position) -> Result<Option<Position>> {
-        let sql = "SELECT MAX(seq) FROM device_changes
-             WHERE user_nid = ?1 AND seq <= ?2 AND device_id IS NOT NULL";
-        self.one(sql, params![user, until], |row| row.get(0))
-    }
-
-    fn device_list_update(
-        &self,
-        user: UserNid,
-        user_id: OwnedUserId,
-        device: &str,
-        seq: Position,
-        before: Option<Position>,
-    ) -> Result<DeviceListUpdateContent> {
-        let mut update = DeviceListUpdateContent::new(user_id, device.into(), stream_id(seq));
-        update.prev_id = before.map(stream_id).into_iter().collect();
-        update.keys = self.device_keys_seen_by_all(user, device)?;
-        update.deleted = Some(update.keys.is_none());
-        Ok(update)
-    }
-
-    fn signing_key_update(
-        &self,
-        user: UserNid,
-        user_id: OwnedUserId,
-    ) -> Result<SigningKeyUpdateContent> {
-        let mut keys = self.cross_signing_keys_seen_by(None, user)?;
-        let mut take = |usage| keys.remove(&usage).map(|stored| stored.key);
-        let mut update = SigningKeyUpdateContent::new(user_id);
-        update.master_key = take(CrossSigningUsage::Master);
-        update.self_signing_key = take(CrossSigningUsage::SelfSigning);
-        Ok(update)
     }
 }
 
@@ -292,8 +184,4 @@ struct Move {
     room: RoomNid,
     user: UserNid,
     joined: bool,
-}
-
-fn stream_id(seq: Position) -> UInt {
-    UInt::try_from(seq.0).unwrap_or(UInt::MIN)
 }

@@ -16,6 +16,7 @@ mod connection;
 mod cross_signing;
 mod destinations;
 mod device_keys;
+mod device_list_updates;
 mod device_lists;
 mod error;
 mod fallback_keys;
@@ -50,7 +51,8 @@ pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     cross_signing::{CrossSigningKeys, CrossSigningUsage, StoredCrossSigningKey},
     destinations::{Cursors, Destination},
-    device_lists::{DeviceListChanges, DeviceListUpdates},
+    device_list_updates::DeviceListUpdates,
+    device_lists::DeviceListChanges,
     error::{Error, Result},
     hub::{Announcement, Listener, Topic},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},

@@ -365,6 +365,6 @@ mod tests {
                 json!({ "is_verified": 1 }),
             )
             .await;
-        assert_eq!(malformed.error(), (400, "M_INVALID_PARAM"));
+        assert_eq!(malformed.error(), (400, "M_BAD_JSON"));
     }
 }

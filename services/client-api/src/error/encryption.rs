@@ -10,6 +10,7 @@ impl From<EncryptionError> for Error {
         use EncryptionError as E;
         let message = error.to_string();
         match error {
+            E::Malformed(_) => ApiError::bad_json(message),
             E::Invalid(_) | E::OneTimeKeyExists(_) => ApiError::invalid_param(message),
             E::NoMasterKey => ApiError::missing_param(message),
             E::InvalidSignature(_) => {

@@ -139,6 +139,7 @@ async fn servers_that_share_a_room_are_told_in_an_unbroken_sequence() {
     let server = Server::alone();
     server.join("room", ALICE).await;
     server.join("room", CAROL).await;
+    let start = server.position().await;
     let b = server.server_nid("b.example").await;
     let wakes = server.store.listen([Topic::Destination(b)]);
     let phone = server.device(ALICE, "PHONE").await;
@@ -148,10 +149,13 @@ async fn servers_that_share_a_room_are_told_in_an_unbroken_sequence() {
     server.publish(&Identity::new(&user_id(ALICE))).await;
     let (nid, device) = (server.nid(&user_id(ALICE)).await, phone.id.clone());
     server
-        .write(move |tx| tx.delete_device_encryption(nid, &device))
+        .write(move |tx| {
+            tx.delete_device(nid, &device)?;
+            tx.delete_device_encryption(nid, &device)
+        })
         .await;
 
-    let updates = outgoing(&server, Position::START, 100).await;
+    let updates = outgoing(&server, start, 100).await;
     assert_eq!(updates.up_to, server.position().await);
     assert_eq!(updates.edus.len(), 4);
     assert!(matches!(
@@ -176,7 +180,7 @@ async fn servers_that_share_a_room_are_told_in_an_unbroken_sequence() {
     assert_eq!(list.devices.len(), 1);
 
     // The same in parts, each following on the one before.
-    let mut after = Position::START;
+    let mut after = start;
     let mut parts = Vec::new();
     while after < updates.up_to {
         let part = outgoing(&server, after, 1).await;
@@ -185,6 +189,33 @@ async fn servers_that_share_a_room_are_told_in_an_unbroken_sequence() {
     }
     let written = |edus: &[Edu]| serde_json::to_value(edus).unwrap();
     assert_eq!(written(&parts), written(&updates.edus));
+}
+
+#[tokio::test]
+async fn a_server_that_must_be_told_from_now_on_is_told_to_ask() {
+    let server = Server::alone();
+    let phone = server.device(ALICE, "PHONE").await;
+    server.join("room", CAROL).await;
+    let before = server.position().await;
+    server.join("room", ALICE).await;
+    let updates = outgoing(&server, before, 100).await;
+    let [update] = device_updates(&updates)[..] else {
+        panic!("one update: {updates:?}");
+    };
+    assert_eq!(
+        (&update.user_id, &update.device_id),
+        (&phone.user, &phone.id)
+    );
+    assert_eq!((update.deleted, update.prev_id.len()), (Some(false), 0));
+    let list = server.encryption.device_list(&phone.user).await.unwrap();
+    assert_eq!(update.stream_id, list.stream_id);
+
+    // Neither another room nor a changed profile is news.
+    let told = server.position().await;
+    server.join("other", CAROL).await;
+    server.join("other", ALICE).await;
+    server.join("room", ALICE).await;
+    assert!(outgoing(&server, told, 100).await.edus.is_empty());
 }
 
 #[tokio::test]

@@ -163,7 +163,6 @@ async fn keys_of_another_device_are_refused() {
         ("user_id", json!("@bob:a.example")),
         ("device_id", json!("TABLET")),
         ("keys", json!({ "ed25519:TABLET": "abc" })),
-        ("algorithms", json!("none")),
     ] {
         let mut keys = alice.keys();
         keys[field] = wrong;
@@ -174,6 +173,14 @@ async fn keys_of_another_device_are_refused() {
         let outcome = upload(&server, &alice, wrong).await;
         assert!(matches!(outcome, Err(Error::Invalid(_))), "{field}");
     }
+    let mut keys = alice.keys();
+    keys["algorithms"] = json!("none");
+    let malformed = KeyUpload {
+        device_keys: Some(raw(&keys)),
+        ..KeyUpload::default()
+    };
+    let outcome = upload(&server, &alice, malformed).await;
+    assert!(matches!(outcome, Err(Error::Malformed(_))));
     let unsigned = KeyUpload {
         one_time_keys: BTreeMap::from([(
             one_time_key_id("key"),
