@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tracing::{info, warn};
 
 use crate::{Error, Result};
@@ -60,6 +60,8 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
             path: path.display().to_string(),
             why: error.to_string(),
         })?;
+    // Plans that do not look at bound values: else SQLite compiles joins anew whenever a value changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(connection)
