@@ -492,7 +492,8 @@ CREATE INDEX device_changes_by_user ON device_changes (user_nid, seq);
 
 CREATE INDEX device_lists_by_seq ON device_lists (seq);
 
-CREATE INDEX event_relations_threads ON event_relations (room_nid, parent_id, pos) WHERE rel_type = 'm.thread';
+CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, parent_id, pos)
+    WHERE rel_type = 'm.thread';
 
 CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NULL;
 

@@ -57,4 +57,5 @@ CREATE TABLE event_relations (
     PRIMARY KEY (room_nid, parent_id, pos)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX event_relations_threads ON event_relations (room_nid, parent_id, pos) WHERE rel_type = 'm.thread';
+CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, parent_id, pos)
+    WHERE rel_type = 'm.thread';

@@ -223,12 +223,12 @@ impl ReadTx<'_> {
             }
             StateSelection::ChangedAfter(position) => {
                 let sql = select_client_rows!(
-                    "FROM (SELECT DISTINCT c.state_key_nid FROM rooms r
-                           JOIN chain_changes c ON c.chain_nid = r.main_chain_nid
-                           WHERE r.room_nid = ?1 AND c.seq > ?2) k
-                     JOIN current_state s ON s.room_nid = ?1 AND s.state_key_nid = k.state_key_nid
-                     JOIN events e ON e.event_nid = s.event_nid
-                     JOIN event_json j ON j.event_nid = s.event_nid"
+                    "FROM current_state s JOIN events e ON e.event_nid = s.event_nid
+                     JOIN event_json j ON j.event_nid = s.event_nid
+                     WHERE s.room_nid = ?1 AND s.state_key_nid IN (
+                       SELECT c.state_key_nid FROM rooms r
+                       JOIN chain_changes c ON c.chain_nid = r.main_chain_nid
+                       WHERE r.room_nid = ?1 AND c.seq > ?2)"
                 );
                 self.all(sql, params![room, position], client_row)
             }
