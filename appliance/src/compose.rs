@@ -21,7 +21,10 @@ use luxchat_rooms::Rooms;
 use luxchat_store::{Clock, Store};
 use luxchat_sync::{Receipts, Sync, Typing};
 use ruma::{ServerName, signatures::Ed25519KeyPair};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -37,6 +40,9 @@ use crate::{
 
 /// How often a box looks for a newer members list; one must be in force within a minute of its publication.
 const UPDATE_PERIOD: Duration = Duration::from_secs(20);
+
+/// How long the start of a box may wait for its first members list.
+const FIRST_LIST_TIME: Duration = Duration::from_secs(5);
 
 /// The sockets a box serves.
 #[derive(Debug)]
@@ -123,6 +129,7 @@ impl Appliance {
         listeners.observers(sockets.admin, admin_api::observe(admin.clone()));
         listeners.operators(&data.socket(), admin_api::operate(admin))?;
 
+        first_members_list(&federation, updates.as_deref()).await;
         start_background(&lifecycle, &store, &federation, updates.as_ref());
         info!(server = %config.server_name, "the box serves");
         Ok(Self {
@@ -398,6 +405,16 @@ fn open_store(config: &Config, data: &DataDir, clock: Arc<dyn Clock>) -> Result<
         ..luxchat_store::Config::new(data.database(), server_name)
     };
     Ok(Store::open(settings)?)
+}
+
+/// A box that starts for the first time asks for the members list before it says that it serves, so that the first request
+/// to a peer does not fail for want of one. A directory that does not answer holds it up for a moment only.
+async fn first_members_list(federation: &Federation, updates: Option<&Updates>) {
+    if let Some(updates) = updates.filter(|_| federation.membership().current().is_none())
+        && timeout(FIRST_LIST_TIME, updates.check()).await.is_err()
+    {
+        warn!("the directory has not answered yet");
+    }
 }
 
 fn start_background(

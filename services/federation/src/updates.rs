@@ -77,7 +77,13 @@ impl Updates {
         loop {
             // What went wrong is in the log and in the status.
             let _ = self.check().await;
-            let pause = self.every.mul_f64(1.0 - rand::rng().random::<f64>() / 5.0);
+            // Without any list nobody federates: that must not last longer than it has to.
+            let every = if self.membership.current().is_some() {
+                self.every
+            } else {
+                self.every / 10
+            };
+            let pause = every.mul_f64(1.0 - rand::rng().random::<f64>() / 5.0);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}

@@ -35,8 +35,18 @@ impl Kit {
         let folder = tempfile::tempdir()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let nation = Nation::open_or_found(&folder.path().join("nation"), plan, &*clock)?;
-        let mut kit = Self { nation, boxes: BTreeMap::new(), clock, _folder: folder };
-        let names: Vec<String> = kit.nation.sites().iter().map(|site| site.name.clone()).collect();
+        let mut kit = Self {
+            nation,
+            boxes: BTreeMap::new(),
+            clock,
+            _folder: folder,
+        };
+        let names: Vec<String> = kit
+            .nation
+            .sites()
+            .iter()
+            .map(|site| site.name.clone())
+            .collect();
         for name in names {
             kit.start_box(&name).await?;
         }
@@ -50,7 +60,9 @@ impl Kit {
 
     /// A running box.
     pub fn running(&self, name: &str) -> Result<&Appliance> {
-        self.boxes.get(name).with_context(|| format!("the box {name} is not running"))
+        self.boxes
+            .get(name)
+            .with_context(|| format!("the box {name} is not running"))
     }
 
     /// Where clients reach a box.
@@ -60,22 +72,36 @@ impl Kit {
 
     /// Starts a box that is not running.
     pub async fn start_box(&mut self, name: &str) -> Result<()> {
-        let appliance = self.nation.site(name)?.start(Arc::clone(&self.clock)).await?;
+        let appliance = self
+            .nation
+            .site(name)?
+            .start(Arc::clone(&self.clock))
+            .await?;
         self.boxes.insert(name.to_owned(), appliance);
         Ok(())
     }
 
     /// Stops a box as SIGTERM does.
     pub async fn stop_box(&mut self, name: &str) -> Result<()> {
-        let appliance = self.boxes.remove(name).with_context(|| format!("the box {name} is not running"))?;
-        anyhow::ensure!(appliance.stop().await, "the box {name} did not stop in time");
+        let appliance = self
+            .boxes
+            .remove(name)
+            .with_context(|| format!("the box {name} is not running"))?;
+        anyhow::ensure!(
+            appliance.stop().await,
+            "the box {name} did not stop in time"
+        );
         Ok(())
     }
 
     /// Makes an account through the operator's socket and logs it in.
     pub async fn agent(&self, name: &str, localpart: &str) -> Result<Client> {
         let operator = Operator::new(self.nation.site(name)?.config.data_dir.join("admin.sock"))?;
-        let new = CreateUser { localpart: localpart.to_owned(), password: PASSWORD.to_owned(), admin: false };
+        let new = CreateUser {
+            localpart: localpart.to_owned(),
+            password: PASSWORD.to_owned(),
+            admin: false,
+        };
         let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
         self.login(name, localpart).await
     }
