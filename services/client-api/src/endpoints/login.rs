@@ -21,7 +21,7 @@ use ruma::api::{
 };
 use serde::Deserialize;
 
-use crate::{State, address::ClientAddress, auth::Session, error::Answer};
+use crate::{State, address::ClientAddress, auth::LeavingSession, error::Answer};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -85,7 +85,7 @@ async fn refresh(
 
 async fn logout(
     state: State,
-    session: Session,
+    LeavingSession(session): LeavingSession,
     _: Matrix<logout::Request>,
 ) -> Answer<logout::Response> {
     state.accounts.logout(&session).await?;
@@ -94,7 +94,7 @@ async fn logout(
 
 async fn logout_all(
     state: State,
-    session: Session,
+    LeavingSession(session): LeavingSession,
     _: Matrix<logout_all::Request>,
 ) -> Answer<logout_all::Response> {
     state.accounts.logout_all(&session).await?;
@@ -219,5 +219,25 @@ mod tests {
         let path = "/_matrix/client/v3/logout/all";
         server.post(path, &tokens[0], json!({})).await.ok();
         assert!(!is_in(&tokens[0]).await && !is_in(&tokens[1]).await);
+    }
+
+    #[tokio::test]
+    async fn a_locked_user_can_still_leave() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let alice = ruma::user_id!("@alice:example.org");
+        server
+            .services
+            .accounts
+            .set_locked(alice, true)
+            .await
+            .unwrap();
+        let whoami = "/_matrix/client/v3/account/whoami";
+        let refused = server.get(whoami, &token).await;
+        assert_eq!(refused.error(), (401, "M_USER_LOCKED"));
+        let path = "/_matrix/client/v3/logout";
+        server.post(path, &token, Value::Null).await.ok();
+        let refused = server.get(whoami, &token).await;
+        assert_eq!(refused.error(), (401, "M_UNKNOWN_TOKEN"));
     }
 }

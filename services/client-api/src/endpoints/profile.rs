@@ -15,7 +15,7 @@ use ruma::{
         federation::query::get_profile_information::v1 as remote_profile,
         path_builder::VersionHistory,
     },
-    profile::{ProfileFieldName, ProfileFieldValue},
+    profile::ProfileFieldValue,
 };
 use serde::de::{Error as _, IntoDeserializer, value::SeqDeserializer};
 use serde_json::{Map, Value};
@@ -68,15 +68,10 @@ async fn get_one(
             .await?;
         profile.get(field.as_str()).cloned()
     };
-    let value = value.and_then(|value| ProfileFieldValue::new(field.as_str(), value).ok());
-    match (value, field) {
-        (Some(value), _) => Ok(Reply(get_field::Response::new(value))),
-        // Clients have always been told so that a user has no name or picture.
-        (None, ProfileFieldName::DisplayName | ProfileFieldName::AvatarUrl) => {
-            Ok(Reply(get_field::Response::default()))
-        }
-        (None, _) => Err(ApiError::not_found("The profile has no such field").into()),
-    }
+    let value = value
+        .and_then(|value| ProfileFieldValue::new(field.as_str(), value).ok())
+        .ok_or_else(|| ApiError::not_found("The profile has no such field"))?;
+    Ok(Reply(get_field::Response::new(value)))
 }
 
 async fn set(
@@ -183,8 +178,10 @@ mod tests {
         let name = format!("{PROFILE}/displayname");
         let zone = format!("{PROFILE}/m.tz");
         let read = async |path: &str| server.send(Method::GET, path, None, Value::Null).await;
-        assert_eq!(read(&name).await.ok(), json!({}));
-        assert_eq!(read(&zone).await.error(), (404, "M_NOT_FOUND"));
+        assert_eq!(read(PROFILE).await.ok(), json!({}));
+        for unset in [&name, &zone] {
+            assert_eq!(read(unset).await.error(), (404, "M_NOT_FOUND"));
+        }
 
         server
             .put(&name, &alice, json!({ "displayname": "Alice" }))
