@@ -14,7 +14,7 @@ use tough::schema::{
 };
 
 use crate::{
-    Authority, Error, KeyCost, KeyName, KeyRole, Passphrases, Settings,
+    Authority, Error, KeyCost, KeyName, KeyRole, Passphrase, Passphrases, Settings,
     authority::{Beginning, key_path},
     key_file,
     metadata::{SPEC_VERSION, expiry, key_id, role_keys, sign, tuf_key, version},
@@ -54,23 +54,27 @@ impl Authority {
         if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Error::NotEmpty(folder.to_owned()));
         }
+        let chosen = choose_passphrases(plan, passphrases)?;
         files::create_folder(&folder.join("keys"))?;
+        let keep = |name: KeyName, pkcs8: &[u8]| {
+            key_file::write(
+                &key_path(folder, name),
+                name,
+                pkcs8,
+                &chosen[&name],
+                plan.cost,
+            )
+        };
         let settings = &plan.settings;
         let validity = Validity::days_from(now, settings.authority_days)?;
         let authority = CertificateAuthority::generate(&settings.name, validity)?;
-        let keep = |name: KeyName, pkcs8: &[u8]| {
-            let passphrase = passphrases.choose(name)?;
-            key_file::write(&key_path(folder, name), name, pkcs8, &passphrase, plan.cost)
-        };
         keep(KeyName::CertificateAuthority, &authority.key_pkcs8())?;
 
         let mut keys: BTreeMap<KeyName, SigningKey> = BTreeMap::new();
-        for (role, quorum) in quorums(plan) {
-            for number in 1..=u16::from(quorum.keys) {
-                let key = SigningKey::generate()?;
-                keep(role.key(number), &key.to_pkcs8())?;
-                keys.insert(role.key(number), key);
-            }
+        for name in chosen.keys().filter(|name| name.role().is_some()) {
+            let key = SigningKey::generate()?;
+            keep(*name, &key.to_pkcs8())?;
+            keys.insert(*name, key);
         }
         let public: BTreeMap<_, _> = keys
             .iter()
@@ -96,6 +100,24 @@ impl Authority {
         authority.journal(now, "init")?;
         Ok(authority)
     }
+}
+
+/// Asks all holders before anything is made, so that a mistake leaves nothing behind.
+fn choose_passphrases(
+    plan: &Plan,
+    passphrases: &dyn Passphrases,
+) -> Result<BTreeMap<KeyName, Passphrase>, Error> {
+    let signing = quorums(plan)
+        .into_iter()
+        .flat_map(|(role, quorum)| (1..=u16::from(quorum.keys)).map(move |n| role.key(n)));
+    std::iter::once(KeyName::CertificateAuthority)
+        .chain(signing)
+        .map(|name| {
+            let passphrase = passphrases.choose(name)?;
+            key_file::check(name, &passphrase)?;
+            Ok((name, passphrase))
+        })
+        .collect()
 }
 
 fn quorums(plan: &Plan) -> [(KeyRole, Quorum); 3] {

@@ -88,11 +88,7 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Enrolment, Error> {
         self.check(request)?;
-        if options.pin_key {
-            member.tls.pinned_keys = vec![request.certificate_request().key_fingerprint()];
-        } else {
-            member.tls.pinned_keys.clear();
-        }
+        pin_key(&mut member, request, options);
         let authority = self.certificate_authority(passphrases)?;
         let validity = Validity::days_from(now, self.settings().certificate_days)?;
         let certificate = authority.issue(request.certificate_request(), validity)?;
@@ -183,6 +179,19 @@ pub fn describe(request: &SigningRequest) -> String {
     lines.push("fingerprint, to be compared with the one that the box shows:".to_owned());
     lines.push(format!("    {}", request.fingerprint().read_aloud()));
     lines.join("\n")
+}
+
+/// Once pinned, a member stays so. The key before the last one counts too, until the box has its
+/// new certificate.
+fn pin_key(member: &mut Member, request: &SigningRequest, options: EnrolOptions) {
+    let pins = &mut member.tls.pinned_keys;
+    if pins.is_empty() && !options.pin_key {
+        return;
+    }
+    let key = request.certificate_request().key_fingerprint();
+    pins.retain(|pin| *pin != key);
+    pins.insert(0, key);
+    pins.truncate(2);
 }
 
 fn retire_keys(member: &mut Member, keys: &BTreeMap<SigningKeyId, PublicKey>, now: Timestamp) {

@@ -29,6 +29,14 @@ impl KeyCost {
     pub const NEGLIGIBLE: Self = Self { log_n: 4 };
 }
 
+/// Refuses a passphrase that is too short for a new key.
+pub(crate) fn check(name: KeyName, passphrase: &Passphrase) -> Result<(), Error> {
+    if passphrase.chars().count() < MIN_PASSPHRASE {
+        return Err(Error::WeakPassphrase(name));
+    }
+    Ok(())
+}
+
 /// Encrypts a PKCS #8 key (scrypt, AES-256-CBC) and writes it as PEM into a new file.
 pub(crate) fn write(
     path: &Path,
@@ -37,9 +45,7 @@ pub(crate) fn write(
     passphrase: &Passphrase,
     cost: KeyCost,
 ) -> Result<(), Error> {
-    if passphrase.chars().count() < MIN_PASSPHRASE {
-        return Err(Error::WeakPassphrase(name));
-    }
+    check(name, passphrase)?;
     let fault = || luxchat_bundle::Error::Crypto("encrypt a key");
     let mut salt = [0; 16];
     let mut iv = [0; 16];

@@ -5,6 +5,7 @@ use std::{io::Write, process::ExitCode};
 use clap::Parser;
 use commands::{Arguments, run};
 use jiff::Timestamp;
+use terminal::printable;
 
 mod commands;
 mod terminal;
@@ -12,14 +13,16 @@ mod terminal;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (text, code) = match run(arguments, Timestamp::now()).await {
-        Ok(text) => (text, ExitCode::SUCCESS),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
     // A closed pipe must not turn what was done into a failure.
-    let _ = writeln!(std::io::stdout(), "{text}");
-    code
+    match run(arguments, Timestamp::now()).await {
+        Ok(text) => {
+            let _ = writeln!(std::io::stdout(), "{}", printable(&text));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let text = printable(&format!("error: {error:#}"));
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use luxchat_provision::{Error, KeyName, Passphrase, Passphrases};
+use luxchat_provision::{Error, KeyName, MIN_PASSPHRASE, Passphrase, Passphrases};
 use zeroize::Zeroizing;
 
 const MAX_ANSWER: u64 = 4096;
+/// How often a new passphrase may be mistyped.
+const ATTEMPTS: usize = 5;
 
 /// The holders of the keys: their passphrases come from the environment, a file, or the terminal,
 /// in this order.
@@ -44,11 +46,17 @@ impl Passphrases for Holders {
         if let Some(passphrase) = self.given(key)? {
             return Ok(passphrase);
         }
-        let passphrase = prompt(&format!("New passphrase for {key}: "))?;
-        if prompt(&format!("The same again for {key}: "))? != passphrase {
-            return Err(Error::Prompt("the two are not the same".to_owned()));
+        for _ in 0..ATTEMPTS {
+            let passphrase = prompt(&format!("New passphrase for {key}: "))?;
+            if passphrase.chars().count() < MIN_PASSPHRASE {
+                tell(&format!("Use at least {MIN_PASSPHRASE} characters."));
+            } else if prompt(&format!("The same again for {key}: "))? == passphrase {
+                return Ok(passphrase);
+            } else {
+                tell("The two are not the same.");
+            }
         }
-        Ok(passphrase)
+        Err(Error::NoPassphrase(key))
     }
 
     fn ask(&self, key: KeyName) -> Result<Option<Passphrase>, Error> {
@@ -62,6 +70,17 @@ impl Passphrases for Holders {
     }
 }
 
+/// Keeps what a foreign document says from steering the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' => c,
+            _ if c.is_control() => '\u{fffd}',
+            _ => c,
+        })
+        .collect()
+}
+
 /// Asks a question that only `yes` answers.
 pub(crate) fn confirm(question: &str) -> Result<()> {
     write!(stderr(), "{question} Type yes: ")?;
@@ -72,6 +91,10 @@ pub(crate) fn confirm(question: &str) -> Result<()> {
         bail!("not confirmed, so nothing was signed");
     }
     Ok(())
+}
+
+fn tell(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
 }
 
 fn prompt(question: &str) -> Result<Passphrase, Error> {

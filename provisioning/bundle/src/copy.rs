@@ -1,6 +1,9 @@
 //! The copy of the last good repository on this machine's disk.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tough::schema::{Signed, Snapshot, Targets, Timestamp};
 
@@ -15,6 +18,10 @@ use crate::{
 const TIMESTAMP: &str = "metadata/timestamp.json";
 /// The root of trust as it was handed over.
 const FIRST_ROOT: &str = "root.json";
+/// How the folders for tough's notes begin.
+const SCRATCH: &str = ".verify-";
+/// Longer than any verification takes.
+const MAX_VERIFICATION: Duration = Duration::from_hours(1);
 
 /// Puts the files of a repository into `folder`, in place of the one that may be there. Whoever
 /// reads the folder meanwhile, or after an interruption, finds the old repository or the new one.
@@ -56,6 +63,7 @@ impl Copy {
             folder: folder.to_owned(),
         };
         root_version(&copy.first_root()?)?;
+        copy.sweep();
         Ok(copy)
     }
 
@@ -105,9 +113,24 @@ impl Copy {
     /// A folder for tough's notes during one verification.
     pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, Error> {
         tempfile::Builder::new()
-            .prefix(".verify-")
+            .prefix(SCRATCH)
             .tempdir_in(&self.folder)
             .map_err(|source| files::io_error("write", &self.folder, source))
+    }
+
+    /// Removes what interrupted verifications left behind. What is young may be another process's.
+    fn sweep(&self) {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        for entry in entries.flatten() {
+            let is_scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
+            let is_old = entry
+                .metadata()
+                .and_then(|it| it.modified())
+                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MAX_VERIFICATION));
+            if is_scratch && is_old {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// The repository at hand. What of it is missing or damaged is left out, and so is what that

@@ -18,8 +18,16 @@ pub(crate) fn from_json<T: DeserializeOwned>(
     }
     serde_json::from_slice(bytes).map_err(|error| Error::Malformed {
         document,
-        why: error.to_string(),
+        why: printable(&error.to_string()),
     })
+}
+
+/// Keeps what a foreign document says out of the reader's terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .take(500)
+        .collect()
 }
 
 /// Writes a document indented and with a final newline.

@@ -23,6 +23,10 @@ pub enum Access {
 /// Reads a file of at most `limit` bytes.
 pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
     let fault = |source| io_error("read", path, source);
+    // A pipe on a stick would keep its reader waiting for ever.
+    if !fs::metadata(path).map_err(fault)?.is_file() {
+        return Err(fault(io::Error::other("it is not a file")));
+    }
     let file = File::open(path).map_err(fault)?;
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1)

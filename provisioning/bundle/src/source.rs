@@ -62,6 +62,10 @@ impl Source for DirectorySource {
 }
 
 async fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // A pipe on a stick would keep its reader waiting for ever.
+    if !tokio::fs::metadata(path).await?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
     let file = tokio::fs::File::open(path).await?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).await?;

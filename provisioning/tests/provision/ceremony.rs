@@ -151,6 +151,22 @@ fn a_pinned_key_keeps_other_certificates_out() {
         members.admit(other.certificate.leaf(), now()),
         Err(Refusal::OtherKey(_))
     ));
+
+    // A renewal stays pinned, and the box may show its old certificate until it has the new one.
+    let new_keys = nation.box_keys("replacement");
+    let renewed = nation
+        .authority
+        .renew(
+            &request("interior.lu", &new_keys),
+            EnrolOptions::default(),
+            &everybody(),
+            now(),
+        )
+        .unwrap();
+    let members = nation.authority.members();
+    assert!(members.admit(renewed.certificate.leaf(), now()).is_ok());
+    assert!(members.admit(first.certificate.leaf(), now()).is_ok());
+    assert!(members.admit(other.certificate.leaf(), now()).is_err());
 }
 
 #[test]

@@ -134,6 +134,13 @@ fn mistakes_are_explained() {
         text.contains("request.json: ") && text.contains("was changed after it was made"),
         "{text}"
     );
+    // What a document says does not reach the terminal as it is.
+    fs::write(room.path("request.json"), "{\"\\u001b[2Jhello\": 1}").unwrap();
+    let text = room.refused(&enrol);
+    assert!(
+        text.contains("unknown field `\u{fffd}[2Jhello`"),
+        "{text:?}"
+    );
     fs::write(room.path("request.json"), "not a request").unwrap();
     let text = room.refused(&enrol);
     assert!(
@@ -229,6 +236,7 @@ fn passphrases_come_from_the_environment_or_a_file_but_not_from_the_command_line
         text.contains("is too short: use at least 12 characters"),
         "{text}"
     );
+    assert!(!room.path("weak").exists());
 }
 
 const INIT: [&str; 5] = [

