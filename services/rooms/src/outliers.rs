@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use luxchat_store::{EventStatus, Pdu, ReadTx, RoomNid};
-use ruma::{EventId, OwnedEventId, events::TimelineEventType, room_version_rules::RoomVersionRules};
+use ruma::{
+    EventId, OwnedEventId, events::TimelineEventType, room_version_rules::RoomVersionRules,
+};
 
 use crate::{
     Authorised, Origin, PduError, Placement, Rooms, append, auth_checks::Fetched,
@@ -33,7 +35,11 @@ impl Rooms {
                 .write(move |tx| {
                     let mut room = tx.room(room)?;
                     for event in &batch {
-                        append(tx, &mut room, event, Placement::Outlier, Origin::Remote)?;
+                        let placement = Placement::Outlier;
+                        let stored = append(tx, &mut room, event, placement, Origin::Remote)?;
+                        if stored.is_none() {
+                            tx.check_outlier(room.nid, event.pdu(), event.status())?;
+                        }
                     }
                     Ok::<_, PduError>(())
                 })
@@ -57,7 +63,9 @@ fn authorise_outliers(
     pdus.sort_by_key(|pdu| !pdu.is_state(&TimelineEventType::RoomCreate, ""));
     let mut done = Outliers::new(tx, room, rules);
     for pdu in parents_first(pdus, |pdu| pdu.event_id(), |pdu| pdu.auth_events()) {
-        if tx.event_nid(room, pdu.event_id())?.is_none() {
+        let event_id = pdu.event_id();
+        // An invite came before anything that it could be checked against.
+        if tx.event_nid(room, event_id)?.is_none() || tx.is_unchecked_outlier(room, event_id)? {
             done.add(pdu)?;
         }
     }

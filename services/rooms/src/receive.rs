@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use luxchat_store::{Pdu, Room};
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName,
@@ -41,12 +41,16 @@ impl Rooms {
     /// PDU that is here already is fine. One whose room is unknown has no event id, and so no result.
     ///
     /// That a PDU breaks the rules of its room is no error: it is stored as rejected or soft-failed.
+    ///
+    /// # Errors
+    ///
+    /// What keeps this server from doing its work, and has nothing to do with any of the PDUs.
     pub async fn receive_pdus(
         &self,
         origin: &ServerName,
         pdus: Vec<Box<RawValue>>,
         parallel_rooms: usize,
-    ) -> Received {
+    ) -> Result<Received, PduError> {
         let mut rooms: BTreeMap<OwnedRoomId, Vec<CanonicalJsonObject>> = BTreeMap::new();
         for raw in &pdus {
             let Ok(object) = parse_object(raw) else {
@@ -60,9 +64,9 @@ impl Rooms {
         stream::iter(rooms)
             .map(|(room_id, pdus)| self.receive_in_room(origin, room_id, pdus))
             .buffer_unordered(parallel_rooms.max(1))
-            .fold(Received::new(), |mut all, received| async move {
+            .try_fold(Received::new(), |mut all, received| async move {
                 all.extend(received);
-                all
+                Ok(all)
             })
             .await
     }
@@ -72,9 +76,9 @@ impl Rooms {
         origin: &ServerName,
         room_id: OwnedRoomId,
         pdus: Vec<CanonicalJsonObject>,
-    ) -> Received {
-        let Ok(Some(inbound)) = self.inbound(origin, &room_id).await else {
-            return Received::new();
+    ) -> Result<Received, PduError> {
+        let Some(inbound) = self.inbound(origin, &room_id).await? else {
+            return Ok(Received::new());
         };
         let mut received = Received::new();
         let mut parsed = Vec::with_capacity(pdus.len());
@@ -86,23 +90,21 @@ impl Rooms {
         }
         // A join under way holds the lock: what follows it waits here.
         let _turn = self.room_locks.lock(&room_id).await;
-        if let Err(error) = self.admit(&inbound).await {
-            for pdu in parsed {
-                let result = match error {
-                    PduError::NotInRoom => self.receive_outside(&inbound, pdu.clone()).await,
-                    _ => Err(error.clone()),
-                };
-                received.insert(pdu.event_id, result);
-            }
-            return received;
-        }
-        match self.receive_parsed(&inbound, parsed, &mut received).await {
-            Ok(()) => {}
+        match self.admit(&inbound).await {
+            Ok(()) => self.receive_parsed(&inbound, parsed, &mut received).await?,
+            Err(PduError::Store(error)) => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(%origin, %room_id, %error, "a transaction fails in a room")
+                for pdu in parsed {
+                    let event_id = pdu.event_id.clone();
+                    let result = match error {
+                        PduError::NotInRoom => self.receive_outside(&inbound, pdu).await,
+                        _ => Err(error.clone()),
+                    };
+                    received.insert(event_id, result);
+                }
             }
         }
-        received
+        Ok(received)
     }
 
     /// The room that something arrives in, if this server has heard of it.

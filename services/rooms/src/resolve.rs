@@ -44,7 +44,7 @@ pub(crate) fn resolve(
         .state_res
         .v2_rules()
         .ok_or_else(|| PduError::Resolution("unknown algorithm".to_owned()))?;
-    let full = full_conflict(tx, version, states, &resolved, &conflicted)?;
+    let full = full_conflict(tx, *version, states, &resolved, &conflicted)?;
     let mut events = Events::load(tx, room, full.all())?;
     let shared = events.judges(rules, &resolved)?;
     let mut maps = Vec::with_capacity(states.len());
@@ -126,7 +126,7 @@ impl FullConflict {
 
 fn full_conflict(
     tx: &ReadTx<'_>,
-    version: &StateResolutionV2Rules,
+    version: StateResolutionV2Rules,
     states: &[State],
     agreed: &State,
     conflicted: &HashMap<StateKeyNid, BTreeSet<EventNid>>,

@@ -9,11 +9,14 @@ mod events;
 mod extremities;
 mod members;
 mod outgoing;
+mod outliers;
 mod redactions;
 mod room_servers;
 mod server_members;
 mod state;
 mod stripped_state;
+#[cfg(test)]
+mod test_room;
 mod timeline;
 
 use ruma::{OwnedRoomId, RoomId, RoomVersionId};

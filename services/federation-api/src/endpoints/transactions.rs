@@ -112,7 +112,7 @@ async fn work_in(state: &State, origin: &ServerName, request: Request) -> Result
     }
     let parallel = state.config().parallel_rooms;
     let received = state.rooms.receive_pdus(origin, request.pdus, parallel);
-    let response = response(origin, received.await)?;
+    let response = response(origin, received.await?)?;
     for edu in last {
         receive_edu(state, origin, edu).await?;
     }

@@ -1,9 +1,13 @@
 //! What a hostile server may try, and what comes of it.
 
+use axum::{
+    Json, Router,
+    routing::{get, post},
+};
 use luxchat_rooms::PduError;
 use luxchat_store::EventStatus;
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedUserId, RoomVersionId,
+    CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId,
     events::{StateEventType, room::member::MembershipState},
 };
 use serde_json::{Value, json};
@@ -190,22 +194,50 @@ async fn power_that_was_taken_away_does_not_come_back_with_old_parents() {
     assert_eq!(scene.one.state(&scene.room).await, before);
 }
 
+/// A server that answers every question about the room with one event and one state.
+fn liar(scene: &Scene, invented: &Signed, state: Vec<OwnedEventId>) -> Router {
+    let (name, ts) = (scene.two.name().to_owned(), 1);
+    let event = json!({ "origin": name, "origin_server_ts": ts, "pdus": [invented.value()] });
+    let ids = json!({ "pdu_ids": state, "auth_chain_ids": [] });
+    let nothing = json!({ "events": [] });
+    Router::new()
+        .route(
+            "/_matrix/federation/v1/get_missing_events/{room}",
+            post(async || Json(nothing)),
+        )
+        .route(
+            "/_matrix/federation/v1/event/{event}",
+            get(async || Json(event)),
+        )
+        .route(
+            "/_matrix/federation/v1/state_ids/{room}",
+            get(async || Json(ids)),
+        )
+}
+
 #[tokio::test]
 async fn a_ban_is_not_undone_by_a_server_that_lies_about_the_state() {
     let scene = Scene::new().await;
     let mallory = scene.two.user("mallory").await;
     scene.two.join(&mallory, &scene.room, &[]).await.unwrap();
     scene.two.deliver(&scene.one).await;
-    // Two never hears of the ban, so the state that it tells of is one without it.
-    let invented = scene.two.say(&scene.eve, &scene.room, "unseen").await;
-    scene.two.outbox(&scene.one).await;
+    // The state without the ban, which the liar will tell of behind an event with parents that nobody has.
+    let without_ban: Vec<_> = scene.one.state(&scene.room).await.into_values().collect();
+    let mut invented = scene.message().await;
+    invented["prev_events"] = json!(["$acR1l0raoZnm60CBwAVgqbZqoO_mYU81xysh1u7XcJk"]);
+    let invented = scene.two.sign(&invented, &VERSION);
+    let router = liar(&scene, &invented, without_ban);
+    scene
+        .nation
+        .network
+        .attach(scene.two.name().to_owned(), router);
+
     let ban = moderate(&scene.alice, &scene.room, &mallory);
     scene.one.rooms.ban(ban).await.unwrap();
     let before = scene.one.state(&scene.room).await;
     let tip = scene.one.say(&scene.alice, &scene.room, "tip").await;
-
     let mut event = scene.message().await;
-    event["prev_events"] = json!([invented, tip]);
+    event["prev_events"] = json!([invented.event_id, tip]);
     event["depth"] = json!(1_000);
     let event = scene.two.sign(&event, &VERSION);
     scene
@@ -215,9 +247,30 @@ async fn a_ban_is_not_undone_by_a_server_that_lies_about_the_state() {
         .unwrap();
     assert_eq!(scene.status(&event).await, Some(EventStatus::Accepted));
     assert_eq!(scene.one.state(&scene.room).await, before);
+
+    // Nor does Mallory speak on top of the invented event alone.
+    let mut event = scene.message().await;
+    event["sender"] = json!(mallory);
+    event["prev_events"] = json!([invented.event_id]);
+    let members = StateEventType::RoomMember.to_string();
+    let creates = StateEventType::RoomCreate.to_string();
+    let levels = StateEventType::RoomPowerLevels.to_string();
+    let two_state = scene.two.state(&scene.room).await;
+    event["auth_events"] = json!([
+        two_state[&(creates, String::new())],
+        two_state[&(levels, String::new())],
+        two_state[&(members, mallory.to_string())],
+    ]);
+    let event = scene.two.sign(&event, &VERSION);
+    scene
+        .one
+        .receive_one(&scene.two, event.json.clone())
+        .await
+        .unwrap();
+    assert_eq!(scene.status(&event).await, Some(EventStatus::SoftFailed));
     let membership = scene.one.membership(&scene.room, &mallory).await;
     assert_eq!(membership, MembershipState::Ban);
-    drop(scene.nation);
+    assert_eq!(scene.one.state(&scene.room).await, before);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Rooms across servers of one process: joins, invites, forks, gaps, and what hostile servers try.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 mod attacks;
 mod convergence;
 mod gaps;

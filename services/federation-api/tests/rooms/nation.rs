@@ -222,7 +222,8 @@ impl Server {
 
     /// Takes in PDUs as if another server sent them.
     pub(crate) async fn receive(&self, from: &Server, pdus: Vec<Box<RawValue>>) -> Received {
-        self.rooms.receive_pdus(from.name(), pdus, 4).await
+        let received = self.rooms.receive_pdus(from.name(), pdus, 4);
+        received.await.unwrap()
     }
 
     /// Takes in one PDU, and says what became of it.

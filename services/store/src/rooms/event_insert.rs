@@ -92,6 +92,10 @@ impl WriteTx<'_> {
         let nid = match known {
             Some(known) => {
                 self.place_outlier(known.nid, &event, place)?;
+                if state_key.is_some() {
+                    // Some may not have been here when the event first came.
+                    self.insert_auth_events(event.room, known.nid, event.pdu)?;
+                }
                 known.nid
             }
             None => self.insert_rows(&event, place, sender, state_key)?,
@@ -186,7 +190,12 @@ impl WriteTx<'_> {
         })
     }
 
-    fn insert_auth_events(&mut self, room: RoomNid, nid: EventNid, pdu: &Pdu) -> Result<()> {
+    pub(super) fn insert_auth_events(
+        &mut self,
+        room: RoomNid,
+        nid: EventNid,
+        pdu: &Pdu,
+    ) -> Result<()> {
         // Auth events that this server does not have leave no row: a rejected event's, at most.
         let sql = "INSERT INTO event_auth (event_nid, auth_nid) \
                    SELECT ?1, event_nid FROM events WHERE room_nid = ?2 AND event_id = ?3 ON CONFLICT DO NOTHING";
@@ -219,4 +228,91 @@ struct Place {
     seq: Position,
     pos: Option<i64>,
     notify_ord: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::event_id;
+
+    use super::*;
+    use crate::rooms::test_room::{Fields, TestRoom, with_room};
+
+    fn outlier(test: &mut TestRoom<'_>, fields: &Fields<'_>) -> Option<Inserted> {
+        let new = NewEvent {
+            room: test.room.nid,
+            pdu: &fields.pdu(),
+            status: EventStatus::Accepted,
+            visibility: Visibility::Hidden,
+            before: None,
+            after: None,
+            is_own: false,
+            outgoing: false,
+            notifies: false,
+        };
+        test.tx.insert_event(new).unwrap()
+    }
+
+    #[test]
+    fn an_outlier_takes_its_place_once() {
+        with_room(|mut test| {
+            let fields = Fields {
+                sender: "@bob:two",
+                ..Fields::default()
+            };
+            let first = outlier(&mut test, &fields).unwrap();
+            assert!(outlier(&mut test, &fields).is_none());
+            let placed = test.insert(&fields, Visibility::Newest);
+            assert_eq!(placed.nid, first.nid);
+            let event = test
+                .tx
+                .event(test.room.nid, event_id!("$event"))
+                .unwrap()
+                .unwrap();
+            assert_eq!(event.pos, Some(placed.seq.0));
+            assert!(!event.is_outlier());
+            assert!(outlier(&mut test, &fields).is_none(), "it keeps its place");
+        });
+    }
+
+    #[test]
+    fn older_events_come_before_the_oldest() {
+        with_room(|mut test| {
+            test.say("$live");
+            for (id, pos) in [("$old", -1), ("$older", -2)] {
+                let fields = Fields {
+                    id,
+                    ..Fields::default()
+                };
+                assert_eq!(test.insert(&fields, Visibility::Oldest).pos, Some(pos));
+            }
+            let room = test.room.nid;
+            let events = test
+                .tx
+                .timeline_forwards(room, i64::MIN, i64::MAX, 10)
+                .unwrap();
+            let ids: Vec<_> = events.iter().map(|event| event.event_id.as_str()).collect();
+            assert_eq!(ids, ["$older", "$old", "$live"]);
+        });
+    }
+
+    #[test]
+    fn auth_chains_are_walked_to_their_end() {
+        with_room(|mut test| {
+            let mut insert = |id, auth_events: &[&str]| {
+                let fields = Fields {
+                    id,
+                    state_key: Some(id),
+                    auth_events,
+                    ..Fields::default()
+                };
+                test.insert(&fields, Visibility::Hidden).nid
+            };
+            let a = insert("$a", &[]);
+            let b = insert("$b", &["$a"]);
+            let c = insert("$c", &["$a", "$b", "$unknown"]);
+            let chain = test.tx.auth_chain(&[c]).unwrap();
+            assert_eq!(chain, [a, b].into());
+            assert_eq!(test.tx.auth_chain(&[a]).unwrap(), [].into());
+        });
+    }
 }
