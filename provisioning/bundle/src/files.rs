@@ -133,6 +133,8 @@ mod tests {
             0o644
         );
         assert!(matches!(read(&path, 3), Err(Error::TooLarge { .. })));
+        let error = read(folder.path(), 3).unwrap_err().to_string();
+        assert!(error.ends_with("it is not a file"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

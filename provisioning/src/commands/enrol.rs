@@ -70,7 +70,8 @@ fn answer(
         pin_key: arguments.pin_key,
     };
     let enrolment = answer(&mut authority, &request, choices, &options.holders(), now)?;
-    files::create(&arguments.out, &enrolment.to_json(), Access::Public)?;
+    files::create(&arguments.out, &enrolment.to_json(), Access::Public)
+        .context("the certificate was issued, but not handed over; `renew` issues another")?;
     let leaf = enrolment.certificate.leaf();
     Ok(format!(
         "{} has certificate {}, valid until {:.0}.\n\
