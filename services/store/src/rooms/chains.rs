@@ -124,3 +124,109 @@ impl WriteTx<'_> {
         self.one(sql, params, |row| row.get(0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::rooms::test_room::{TestRoom, with_room};
+
+    fn change(key: (crate::StateKeyNid, crate::EventNid)) -> StateChange {
+        StateChange {
+            key: key.0,
+            event: Some(key.1),
+        }
+    }
+
+    fn fork(test: &mut TestRoom<'_>, base: Coordinate, changes: &[StateChange]) -> Coordinate {
+        let at = test.tx.fork_coordinate(&test.room, base).unwrap();
+        let seq = test.tx.next_position();
+        test.tx.record_changes(at, changes, seq).unwrap();
+        at
+    }
+
+    #[test]
+    fn what_is_added_later_changes_no_earlier_state() {
+        with_room(|mut test| {
+            let (a, b) = (test.state_event("$a", "x"), test.state_event("$b", "y"));
+            let empty = test.head();
+            let seq = test.tx.next_position();
+            let room = &mut test.room;
+            let first = test
+                .tx
+                .change_current_state(room, &[change(a)], seq)
+                .unwrap();
+            let aside = fork(&mut test, empty, &[change(b)]);
+            let gone = StateChange {
+                key: a.0,
+                event: None,
+            };
+            let seq = test.tx.next_position();
+            let room = &mut test.room;
+            let second = test
+                .tx
+                .change_current_state(room, &[gone, change(b)], seq)
+                .unwrap();
+            for (at, expected) in [
+                (empty, vec![]),
+                (first, vec![a]),
+                (aside, vec![b]),
+                (second, vec![b]),
+            ] {
+                let state: HashMap<_, _> = expected.into_iter().collect();
+                assert_eq!(test.tx.state_at(at).unwrap(), state);
+                for key in [a.0, b.0] {
+                    let entry = test.tx.state_nid_at(at, key).unwrap();
+                    assert_eq!(entry, state.get(&key).copied());
+                }
+            }
+            let difference = test.tx.state_difference(first, second).unwrap();
+            assert_eq!(difference.len(), 2);
+            assert!(test.tx.state_difference(aside, second).unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_chain_grows_at_its_end_and_forks_elsewhere() {
+        with_room(|mut test| {
+            let (a, b) = (test.state_event("$a", "x"), test.state_event("$b", "x"));
+            let main = test.head();
+            let one = fork(&mut test, main, &[change(a)]);
+            assert_ne!(
+                one.chain, main.chain,
+                "the main chain is the current state's alone"
+            );
+            let two = fork(&mut test, one, &[change(b)]);
+            assert_eq!(two.chain, one.chain);
+            let other = fork(&mut test, one, &[change(b)]);
+            assert_ne!(other.chain, one.chain);
+            assert_eq!(
+                test.tx.state_at(other).unwrap(),
+                test.tx.state_at(two).unwrap()
+            );
+        });
+    }
+
+    #[test]
+    fn forks_of_forks_stay_shallow() {
+        with_room(|mut test| {
+            let mut base = test.head();
+            let mut expected = HashMap::new();
+            for number in 0..3 * DEPTH_LIMIT {
+                let (id, key) = (format!("${number}"), (number % 7).to_string());
+                let event = test.state_event(&id, &key);
+                let next = fork(&mut test, base, &[change(event)]);
+                // Occupies the end of the chain, so that the next fork needs one of its own.
+                let (key, _) = event;
+                fork(&mut test, next, &[StateChange { key, event: None }]);
+                expected.insert(event.0, event.1);
+                base = next;
+                assert_eq!(test.tx.state_at(base).unwrap(), expected);
+                let sql = "SELECT depth FROM chains WHERE chain_nid = ?1";
+                let depth: i64 = test.tx.one(sql, [base.chain], |row| row.get(0)).unwrap();
+                assert!(depth <= DEPTH_LIMIT);
+            }
+        });
+    }
+}

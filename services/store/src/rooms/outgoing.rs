@@ -41,3 +41,93 @@ impl ReadTx<'_> {
         Ok((pdus, examined))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+
+    use crate::{
+        Position, Visibility,
+        rooms::test_room::{Fields, TestRoom, with_room},
+    };
+
+    fn sent(
+        test: &mut TestRoom<'_>,
+        server: &str,
+        after: Position,
+        limit: usize,
+    ) -> (Vec<String>, Position) {
+        // The writer does this when it commits.
+        let position = test.tx.next_position();
+        let sql = "UPDATE counters SET value = ?1 WHERE name = 'position'";
+        test.tx.execute(sql, [position]).unwrap();
+        let server = ruma::ServerName::parse(server).unwrap();
+        let server = test.tx.server_nid(&server).unwrap().unwrap();
+        let (pdus, examined) = test.tx.outgoing_pdus(server, after, limit).unwrap();
+        let ids = pdus
+            .iter()
+            .map(|(_, nid, _)| test.tx.event_id(*nid).unwrap().to_string());
+        (ids.collect(), examined)
+    }
+
+    #[test]
+    fn a_server_gets_what_was_said_while_it_was_in_the_room() {
+        with_room(|mut test| {
+            test.set_member("$alice", "@alice:one", "join");
+            test.say("$before");
+            test.set_member("$bob", "@bob:two", "join");
+            test.set_member("$bobby", "@bobby:two", "join");
+            test.say("$during");
+            test.set_member("$bobleaves", "@bob:two", "leave");
+            test.say("$still");
+            test.set_member("$kick", "@bobby:two", "leave");
+            test.say("$after");
+            // The members' events here are this server's, as kicks are; they reach those they concern.
+            let (ids, _) = sent(&mut test, "two", Position::START, 100);
+            assert_eq!(
+                ids,
+                ["$bob", "$bobby", "$during", "$bobleaves", "$still", "$kick"]
+            );
+
+            let servers = test.tx.servers_in_room(test.room.nid).unwrap();
+            let names: Vec<_> = servers.iter().map(|(_, name)| name.as_str()).collect();
+            assert_eq!(names, ["one"]);
+        });
+    }
+
+    #[test]
+    fn an_absent_server_hears_that_its_user_is_no_longer_invited() {
+        with_room(|mut test| {
+            test.set_member("$alice", "@alice:one", "join");
+            test.set_member("$invite", "@bob:two", "invite");
+            test.say("$secret");
+            test.set_member("$back", "@bob:two", "leave");
+            test.say("$more");
+            let (ids, _) = sent(&mut test, "two", Position::START, 100);
+            assert_eq!(ids, ["$back"]);
+            let two = test.tx.server_nid(server_name!("two")).unwrap().unwrap();
+            assert!(!test.tx.is_server_in_room(two, test.room.nid).unwrap());
+        });
+    }
+
+    #[test]
+    fn batches_follow_each_other_without_gap() {
+        with_room(|mut test| {
+            test.set_member("$bob", "@bob:two", "join");
+            for number in 0..5 {
+                test.say(&format!("${number}"));
+            }
+            let of_bob = Fields {
+                id: "$his",
+                sender: "@bob:two",
+                ..Fields::default()
+            };
+            test.insert(&of_bob, Visibility::Newest);
+            let (first, cursor) = sent(&mut test, "two", Position::START, 4);
+            let (second, cursor) = sent(&mut test, "two", cursor, 4);
+            assert_eq!(first, ["$bob", "$0", "$1", "$2"]);
+            assert_eq!(second, ["$3", "$4"]);
+            assert_eq!(sent(&mut test, "two", cursor, 4).0, Vec::<String>::new());
+        });
+    }
+}

@@ -101,3 +101,74 @@ fn redacted(json: &str, version: &RoomVersionId) -> Result<String> {
         .map_err(|error| Error::invalid("event", format!("{error:?}")))?;
     serde_json::to_string(&object).map_err(|error| Error::invalid("event", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::event_id;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        Visibility,
+        rooms::test_room::{Fields, TestRoom, with_room},
+    };
+
+    fn message(test: &mut TestRoom<'_>, id: &str, sender: &str) -> (Pdu, EventNid) {
+        let fields = Fields {
+            id,
+            sender,
+            content: json!({ "body": "x" }),
+            ..Fields::default()
+        };
+        (fields.pdu(), test.insert(&fields, Visibility::Newest).nid)
+    }
+
+    fn is_redacted(test: &TestRoom<'_>, event: EventNid) -> bool {
+        let event = test.tx.event_by_nid(event).unwrap();
+        let is_empty = event.pdu().unwrap().content().get() == "{}";
+        assert_eq!(event.redacted_by.is_some(), is_empty);
+        is_empty
+    }
+
+    #[test]
+    fn a_redaction_applies_by_power_or_by_server() {
+        with_room(|mut test| {
+            let (room, version) = (test.room.nid, test.room.version.clone());
+            for (sender, any_sender, expected) in [
+                ("@bob:two", false, false),
+                ("@bob:two", true, true),
+                ("@carol:one", false, true),
+            ] {
+                let id = format!("${sender}{any_sender}");
+                let (pdu, target) = message(&mut test, &id, "@alice:one");
+                let (_, event) = message(&mut test, &format!("{id}r"), sender);
+                let redaction = Redaction { event, any_sender };
+                test.tx
+                    .redact(room, &version, pdu.event_id(), redaction)
+                    .unwrap();
+                assert_eq!(is_redacted(&test, target), expected);
+            }
+        });
+    }
+
+    #[test]
+    fn a_redaction_waits_for_its_target() {
+        with_room(|mut test| {
+            let (room, version) = (test.room.nid, test.room.version.clone());
+            let (_, event) = message(&mut test, "$redaction", "@alice:one");
+            let redaction = Redaction {
+                event,
+                any_sender: false,
+            };
+            test.tx
+                .redact(room, &version, event_id!("$late"), redaction)
+                .unwrap();
+            let (pdu, target) = message(&mut test, "$late", "@carol:one");
+            assert!(!is_redacted(&test, target));
+            test.tx
+                .apply_pending_redactions(room, &version, &pdu, target)
+                .unwrap();
+            assert!(is_redacted(&test, target));
+        });
+    }
+}
