@@ -92,6 +92,8 @@ fn refuse(peer: &PeerIdentity, error: Unauthenticated) -> ApiError {
             warn!(?address, reason = message, "a request is refused");
             ApiError::forbidden(message)
         }
+        Unauthenticated::Body(error) if error.is_data() => ApiError::bad_json(message),
+        Unauthenticated::Body(_) => ApiError::not_json(message),
         Unauthenticated::Store(error) => ApiError::internal(error),
     }
 }

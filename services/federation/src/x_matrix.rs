@@ -4,9 +4,9 @@
 
 use ruma::{
     OwnedServerName,
-    api::federation::authentication::{XMatrix, XMatrixExtractError},
+    api::federation::authentication::{XMatrix, XMatrixExtractError, XMatrixVerificationError},
     serde::Base64,
-    signatures::{PublicKeyMap, PublicKeySet},
+    signatures::{JsonError, PublicKeyMap, PublicKeySet, VerificationError},
 };
 
 use crate::{Denial, Error, Federation, PeerIdentity};
@@ -57,6 +57,10 @@ pub enum Unauthenticated {
         why: String,
     },
 
+    /// The body is not JSON as it can be signed.
+    #[error("the body: {0}")]
+    Body(serde_json::Error),
+
     /// The store failed.
     #[error(transparent)]
     Store(luxchat_store::Error),
@@ -86,7 +90,12 @@ impl Federation {
             })?;
         header
             .verify_http_request(request, self.server_name(), &key_map(&header, key))
-            .map_err(|error| signature(&header, error.to_string()))?;
+            .map_err(|error| match error {
+                XMatrixVerificationError::Signature(VerificationError::Json(JsonError::Serde(
+                    error,
+                ))) => Unauthenticated::Body(error),
+                error => signature(&header, error.to_string()),
+            })?;
         Ok(header.origin)
     }
 

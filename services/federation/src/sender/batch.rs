@@ -7,19 +7,21 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use luxchat_store::{Cursors, Error, OutgoingReceipt, Position, ReadTx, ServerNid};
 use ruma::{
-    OwnedRoomId, OwnedTransactionId,
+    CanonicalJsonValue, OwnedRoomId, OwnedTransactionId,
     api::federation::transactions::edu::{Edu, ReceiptContent, ReceiptData, ReceiptMap},
     events::receipt::Receipt,
     serde::Raw,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 /// The specification's limit.
 const MAX_PDUS: usize = 50;
 
 /// The specification's limit is 100 EDUs: these, and as many ephemeral ones as find room.
 const MAX_TO_DEVICE: u32 = 50;
+const MAX_TO_DEVICE_BYTES: usize = 4 * 1024 * 1024;
 const MAX_DEVICE_LISTS: u32 = 30;
 const MAX_RECEIPTS: u32 = 200;
 const MAX_RECEIPT_EDUS: usize = 4;
@@ -49,7 +51,7 @@ impl Batch {
     ) -> Result<Self, Error> {
         let newest = tx.position()?;
         let (pdus, pdus_to) = tx.outgoing_pdus(server, cursors.pdus, MAX_PDUS)?;
-        let to_device = tx.to_device_outbox(server, Position::START, newest, MAX_TO_DEVICE)?;
+        let to_device = to_device_edus(tx, server, newest)?;
         let devices = tx.outgoing_device_list_updates(
             server,
             cursors.device_lists,
@@ -59,23 +61,19 @@ impl Batch {
         let receipts = tx.outgoing_receipts(server, cursors.receipts, MAX_RECEIPTS)?;
         let (receipts, receipts_to) = receipt_edus(receipts, newest);
 
-        let more = pdus_to < newest
-            || devices.up_to < newest
-            || receipts_to < newest
-            || to_device.edus.len() >= MAX_TO_DEVICE as usize;
-        let edus = devices.edus.into_iter();
-        let edus = edus.chain(to_device.edus.into_iter().map(Edu::DirectToDevice));
+        let more =
+            pdus_to < newest || devices.up_to < newest || receipts_to < newest || to_device.more;
+        let mut edus = raw(devices.edus)?;
+        edus.extend(to_device.edus);
+        edus.extend(raw(receipts)?);
+        edus.retain(can_be_signed);
         Ok(Self {
             pdus: pdus
                 .into_iter()
                 .map(|(_, _, json)| RawValue::from_string(json))
                 .collect::<Result<_, _>>()
                 .map_err(|error| Error::invalid("event", error))?,
-            edus: edus
-                .chain(receipts)
-                .map(|edu| Raw::new(&edu))
-                .collect::<Result<_, _>>()
-                .map_err(|error| Error::invalid("EDU", error))?,
+            edus,
             cursors: Cursors {
                 pdus: pdus_to,
                 device_lists: devices.up_to,
@@ -93,7 +91,8 @@ impl Batch {
 
     /// Adds EDUs that nothing is kept of.
     pub(crate) fn add_ephemeral(&mut self, edus: impl IntoIterator<Item = Raw<Edu>>) {
-        self.edus.extend(edus.into_iter().take(MAX_EPHEMERAL));
+        let edus = edus.into_iter().take(MAX_EPHEMERAL);
+        self.edus.extend(edus.filter(can_be_signed));
     }
 
     /// The transaction's id: the digest of what it carries. The same content, sent again after a failure or a crash, is
@@ -111,6 +110,55 @@ impl Batch {
         }
         URL_SAFE_NO_PAD.encode(&digest.finalize()[..16]).into()
     }
+}
+
+/// To-device messages for one transaction.
+struct ToDevice {
+    edus: Vec<Raw<Edu>>,
+    last: Option<Position>,
+    more: bool,
+}
+
+/// The oldest to-device messages, as many as fit; the first one always does.
+fn to_device_edus(tx: &ReadTx<'_>, server: ServerNid, newest: Position) -> Result<ToDevice, Error> {
+    let read = |limit: u32| {
+        let outbox = tx.to_device_outbox(server, Position::START, newest, limit)?;
+        let edus = raw(outbox.edus.into_iter().map(Edu::DirectToDevice).collect())?;
+        Ok::<_, Error>((edus, outbox.last))
+    };
+    let (mut edus, mut last) = read(MAX_TO_DEVICE)?;
+    let mut more = edus.len() >= MAX_TO_DEVICE as usize;
+    let fitting = edus
+        .iter()
+        .scan(0, |bytes, edu| {
+            *bytes += edu.json().get().len();
+            Some(*bytes)
+        })
+        .take_while(|bytes| *bytes <= MAX_TO_DEVICE_BYTES)
+        .count()
+        .max(1);
+    if fitting < edus.len() {
+        (edus, last) = read(u32::try_from(fitting).unwrap_or(1))?;
+        more = true;
+    }
+    Ok(ToDevice { edus, last, more })
+}
+
+fn raw(edus: Vec<Edu>) -> Result<Vec<Raw<Edu>>, Error> {
+    edus.iter()
+        .map(Raw::new)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::invalid("EDU", error))
+}
+
+/// Whether an EDU is canonical JSON. A client may have written one that is not, with a fraction in it; it would keep
+/// the request from being signed, and all that come after it from being sent.
+fn can_be_signed(edu: &Raw<Edu>) -> bool {
+    let parsed: Result<CanonicalJsonValue, _> = serde_json::from_str(edu.json().get());
+    if let Err(error) = &parsed {
+        warn!(%error, "an EDU that cannot be signed is dropped");
+    }
+    parsed.is_ok()
 }
 
 /// Receipts as EDUs, one receipt per room and user in each, and the position up to which they reach.

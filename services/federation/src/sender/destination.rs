@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use luxchat_store::{Cursors, ServerNid, Store};
+use luxchat_store::{Cursors, Position, ServerNid, Store};
 use metrics::{counter, histogram};
 use rand::RngExt;
 use ruma::{
@@ -108,6 +108,22 @@ struct Progress {
     retry_ts: u64,
 }
 
+/// How far a batch brings its destination.
+#[derive(Clone, Copy)]
+struct Reach {
+    cursors: Cursors,
+    to_device: Option<Position>,
+}
+
+impl Reach {
+    fn of(batch: &Batch) -> Self {
+        Self {
+            cursors: batch.cursors,
+            to_device: batch.to_device,
+        }
+    }
+}
+
 impl Destination {
     pub(super) fn new(
         store: Store,
@@ -193,11 +209,14 @@ impl Destination {
                 .read(move |tx| Batch::read(tx, server, cursors))
                 .await?;
             batch.add_ephemeral(self.signals.take_ephemeral());
-            let more = batch.more;
-            if batch.is_empty() {
-                self.skip_to(progress, batch.cursors).await?;
+            let (reach, more) = (Reach::of(&batch), batch.more);
+            if !batch.is_empty() {
+                self.send(batch).await?;
+                self.settle(progress, reach).await?;
+            } else if reach.to_device.is_some() || self.is_worth_noting(progress, reach.cursors) {
+                self.settle(progress, reach).await?;
             } else {
-                self.send(progress, batch).await?;
+                progress.cursors = reach.cursors;
             }
             if !more {
                 return Ok(());
@@ -205,21 +224,12 @@ impl Destination {
         }
     }
 
-    /// Nothing up to there concerns the server. That is written down now and then, and to clear noted failures.
-    async fn skip_to(&self, progress: &mut Progress, cursors: Cursors) -> Result<()> {
-        progress.cursors = cursors;
-        let far = cursors.pdus.0 - progress.stored.pdus.0 >= IDLE_ADVANCE;
-        if far || progress.failures > 0 {
-            let server = self.server;
-            self.store
-                .write(move |tx| tx.advance_destination(server, cursors))
-                .await?;
-            progress.stored = cursors;
-        }
-        Ok(())
+    /// Whether cursors that moved over nothing are to be written down: now and then, and to clear noted failures.
+    fn is_worth_noting(&self, progress: &Progress, cursors: Cursors) -> bool {
+        progress.failures > 0 || cursors.pdus.0 - progress.stored.pdus.0 >= IDLE_ADVANCE
     }
 
-    async fn send(&self, progress: &mut Progress, batch: Batch) -> Result<()> {
+    async fn send(&self, batch: Batch) -> Result<()> {
         let mut request = transaction::Request::new(
             batch.transaction_id(),
             self.client.identity().server_name().to_owned(),
@@ -242,7 +252,13 @@ impl Destination {
             warn!(server = %self.name, %event_id, error, "the server did not take an event");
         }
 
-        let (server, cursors, to_device) = (self.server, batch.cursors, batch.to_device);
+        Ok(())
+    }
+
+    /// The server has everything up to `reach`.
+    async fn settle(&self, progress: &mut Progress, reach: Reach) -> Result<()> {
+        let server = self.server;
+        let Reach { cursors, to_device } = reach;
         self.store
             .write(move |tx| {
                 if let Some(until) = to_device {

@@ -17,7 +17,9 @@ use luxchat_store::{
 use ruma::{
     CanonicalJsonObject, EventId, OwnedEventId, RoomVersionId, ServerName, UserId,
     api::federation::transactions::edu::{DirectDeviceContent, Edu, TypingContent},
-    room_id, server_name,
+    room_id,
+    serde::Raw,
+    server_name,
     signatures::Ed25519KeyPair,
     user_id,
 };
@@ -47,6 +49,7 @@ struct Received {
 impl Received {
     fn router(self: &Arc<Self>) -> Router {
         let received = Arc::clone(self);
+        let limit = axum::extract::DefaultBodyLimit::max(16 * 1024 * 1024);
         let send = move |Path(id): Path<String>, Json(body): Json<Value>| async move {
             received.transactions.lock().unwrap().push((id, body));
             let forget = received
@@ -59,7 +62,9 @@ impl Received {
                 Err(_) => (StatusCode::OK, Json(json!({ "pdus": {} }))),
             }
         };
-        Router::new().route("/_matrix/federation/v1/send/{id}", put(send))
+        Router::new()
+            .route("/_matrix/federation/v1/send/{id}", put(send))
+            .layer(limit)
     }
 
     fn ids(&self) -> Vec<String> {
@@ -360,6 +365,71 @@ async fn to_device_messages_stay_until_they_are_acknowledged() {
     assert_eq!(edus.len(), 1);
     assert_eq!(edus[0]["edu_type"], "m.direct_to_device");
     assert_eq!(edus[0]["content"]["message_id"], "message");
+    run.crash().await;
+}
+
+/// A to-device message as a client wrote it.
+async fn queue(store: &Store, id: &str, content: Value) {
+    let mut edu = DirectDeviceContent::new(
+        user_id!("@ours:own.lu").to_owned(),
+        "m.test".into(),
+        id.into(),
+    );
+    let content = Raw::from_json(serde_json::value::to_raw_value(&content).unwrap());
+    let all = ruma::to_device::DeviceIdOrAllDevices::AllDevices;
+    let devices = std::collections::BTreeMap::from([(all, content)]);
+    let theirs = user_id!("@theirs:peer.lu").to_owned();
+    edu.messages.insert(theirs, devices);
+    store
+        .write(move |tx| {
+            let server = peer_nid(tx)?;
+            tx.queue_to_device(server, &edu)
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_signed_does_not_stop_the_others() {
+    let fixture = Fixture::new().await;
+    fixture.peer_up();
+    let run = fixture.start();
+    queue(&run.store, "bad", json!({ "half": 0.5 })).await;
+    queue(&run.store, "good", json!({ "whole": 1 })).await;
+    let received = &fixture.received;
+    eventually(async || !received.edus().is_empty()).await;
+    eventually(async || waiting(&run.store).await == 0).await;
+    let ids: Vec<Value> = received
+        .edus()
+        .iter()
+        .map(|edu| edu["content"]["message_id"].clone())
+        .collect();
+    assert_eq!(ids, ["good"]);
+    queue(&run.store, "bad again", json!({ "half": 0.5 })).await;
+    eventually(async || waiting(&run.store).await == 0).await;
+    run.crash().await;
+}
+
+#[tokio::test]
+async fn large_messages_go_in_several_transactions() {
+    let fixture = Fixture::new().await;
+    let run = fixture.start();
+    let large = "x".repeat(900 * 1024);
+    for id in 0..6 {
+        queue(&run.store, &id.to_string(), json!({ "large": large })).await;
+    }
+    fixture.peer_up();
+    run.federation.wake(peer());
+    let received = &fixture.received;
+    eventually(async || received.edus().len() >= 6).await;
+    eventually(async || waiting(&run.store).await == 0).await;
+    let counts: Vec<usize> = {
+        let transactions = received.transactions.lock().unwrap();
+        let edus = |body: &Value| body["edus"].as_array().map_or(0, Vec::len);
+        transactions.iter().map(|(_, body)| edus(body)).collect()
+    };
+    assert!(counts.iter().all(|count| *count <= 4), "{counts:?}");
+    assert_eq!(received.edus().len(), 6);
     run.crash().await;
 }
 
