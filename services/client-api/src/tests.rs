@@ -124,7 +124,7 @@ async fn malformed_bodies_are_refused_for_what_they_are() {
         put(b"{\"a\":\"\xff\"}".to_vec()).await,
         error(400, "M_NOT_JSON")
     );
-    assert_eq!(put(b"[]".to_vec()).await, error(400, "M_INVALID_PARAM"));
+    assert_eq!(put(b"[]".to_vec()).await, error(400, "M_BAD_JSON"));
     let deep = [b"[".repeat(200), b"]".repeat(200)].concat();
     let deep = [b"{\"a\":".to_vec(), deep, b"}".to_vec()].concat();
     assert_eq!(put(deep).await, error(400, "M_BAD_JSON"));

@@ -1,7 +1,7 @@
 //! Between axum and ruma: requests parsed into endpoint types within limits, responses and errors as Matrix writes them,
 //! and the layers that every API of the box shares.
 //!
-//! ```ignore
+//! ```text
 //! async fn whoami(session: Session, Matrix(request): Matrix<whoami::v3::Request>) -> Result<Reply<whoami::v3::Response>, ApiError>;
 //!
 //! let router = Router::new().endpoint::<whoami::v3::Request, _>(whoami);
@@ -12,9 +12,9 @@ mod body;
 mod cors;
 mod error;
 mod fallback;
+mod json;
 mod limits;
 mod listener;
-mod nesting;
 mod panic;
 mod reply;
 mod request;
@@ -27,9 +27,9 @@ pub use self::{
     cors::cors,
     error::ApiError,
     fallback::with_fallbacks,
+    json::check_json,
     limits::Limits,
     listener::{Accepted, Handshake, Listening, Plain, RemoteAddress, listen},
-    nesting::check_json,
     panic::{CatchPanic, catch_panic},
     reply::Reply,
     request::Matrix,

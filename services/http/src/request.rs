@@ -12,7 +12,8 @@ use serde_json::error::Category;
 
 use crate::{ApiError, Limits, check_json, read_body};
 
-/// A request parsed as the endpoint `T`, whatever its Content-Type, within the router's [`Limits`].
+/// A request with a JSON body, or none, parsed as the endpoint `T`, whatever its Content-Type, within the router's [`Limits`].
+/// No body is as good as an empty object.
 ///
 /// # Errors
 ///
@@ -51,11 +52,20 @@ fn parse<T: IncomingRequest>(
     path_args: &RawPathParams,
     limits: Limits,
 ) -> Result<T, ApiError> {
+    let mut body = body.as_ref();
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         check_json(body, limits.nesting)?;
+        if body.is_empty() {
+            body = b"{}";
+        }
     }
     let path_args: Vec<&str> = path_args.iter().map(|(_, value)| value).collect();
-    let request = http::Request::from_parts(parts, body.as_ref());
+    // Clients leave out a body that would say nothing; not every endpoint type of ruma expects that.
+    let body = match &parts.method {
+        &Method::POST if body.is_empty() => b"{}",
+        _ => body.as_ref(),
+    };
+    let request = http::Request::from_parts(parts, body);
     T::try_from_http_request(request, &path_args).map_err(bad_request)
 }
 
@@ -79,5 +89,161 @@ fn bad_request(error: FromHttpRequestError) -> ApiError {
                 ApiError::invalid_param(message)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::{Extension, Router, body::Body};
+    use http::StatusCode;
+    use http_body_util::BodyExt;
+    use ruma::api::client::{
+        account::whoami::v3 as whoami, room::report_content::v3 as report,
+        state::get_state_event_for_key::v3 as get_state, tag::create_tag::v3 as create_tag,
+    };
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{Endpoints, Reply, catch_panic, with_fallbacks};
+
+    const TAG: &str = "/_matrix/client/v3/user/@a:b.c/rooms/!r:b.c/tags/";
+
+    /// Answers with what it understood.
+    async fn tag(Matrix(request): Matrix<create_tag::Request>) -> axum::Json<Value> {
+        let order = request.tag_info.order;
+        axum::Json(json!({ "user": request.user_id, "tag": request.tag, "order": order }))
+    }
+
+    async fn state(Matrix(request): Matrix<get_state::Request>) -> String {
+        format!("{}|{}", request.event_type, request.state_key)
+    }
+
+    async fn whoami(_: Matrix<whoami::Request>) -> Reply<whoami::Response> {
+        Reply(whoami::Response::new(ruma::owned_user_id!("@a:b.c"), false))
+    }
+
+    async fn report(_: Matrix<report::Request>) -> Reply<report::Response> {
+        panic!("the handler has a bug");
+    }
+
+    fn router() -> Router {
+        let state_path = "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/";
+        let router = Router::new()
+            .endpoint::<create_tag::Request, _>(tag)
+            .endpoint::<whoami::Request, _>(whoami)
+            .endpoint::<report::Request, _>(report)
+            .endpoint::<get_state::Request, _>(state)
+            .endpoint_at::<get_state::Request, _>(state_path, state);
+        with_fallbacks(router)
+            .layer(Extension(Limits {
+                body_bytes: 100,
+                body_time: Duration::from_millis(20),
+                nesting: 3,
+            }))
+            .layer(catch_panic())
+    }
+
+    async fn ask(method: Method, path: &str, body: impl Into<Body>) -> (StatusCode, Bytes) {
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.body(body.into()).unwrap();
+        let response = router().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status, body.collect().await.unwrap().to_bytes())
+    }
+
+    async fn refusal(method: Method, path: &str, body: impl Into<Body>) -> (u16, String) {
+        let (status, body) = ask(method, path, body).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        (
+            status.as_u16(),
+            body["errcode"].as_str().unwrap().to_owned(),
+        )
+    }
+
+    fn error(status: u16, code: &str) -> (u16, String) {
+        (status, code.to_owned())
+    }
+
+    #[tokio::test]
+    async fn every_path_of_an_endpoints_history_leads_to_it() {
+        for version in ["r0", "v3"] {
+            let path = format!("/_matrix/client/{version}/account/whoami");
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(ask(method, &path, "").await.0, StatusCode::OK);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn path_arguments_are_decoded() {
+        let path = format!("{TAG}u.a%2Fb%20%C3%A9");
+        let (_, body) = ask(Method::PUT, &path, r#"{"order":0.5}"#).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            json!({ "user": "@a:b.c", "tag": "u.a/b é", "order": 0.5 })
+        );
+        let refused = refusal(Method::PUT, &format!("{TAG}%ff"), "{}").await;
+        assert_eq!(refused, error(400, "M_INVALID_PARAM"));
+    }
+
+    #[tokio::test]
+    async fn a_path_may_be_added_with_fewer_arguments() {
+        let rooms = "/_matrix/client/v3/rooms/!r:b.c/state/m.room.name/";
+        assert_eq!(ask(Method::GET, rooms, "").await.1, "m.room.name|");
+        let keyed = format!("{rooms}key");
+        assert_eq!(ask(Method::GET, &keyed, "").await.1, "m.room.name|key");
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_is_an_empty_object() {
+        let (status, body) = ask(Method::PUT, &format!("{TAG}u.a"), "").await;
+        assert_eq!(status, StatusCode::OK, "{body:?}");
+    }
+
+    #[tokio::test]
+    async fn bodies_are_refused_for_what_they_are() {
+        let path = format!("{TAG}u.a");
+        let put = async |body: &'static [u8]| refusal(Method::PUT, &path, body).await;
+        assert_eq!(put(b"{").await, error(400, "M_NOT_JSON"));
+        assert_eq!(put(b"{} {}").await, error(400, "M_NOT_JSON"));
+        assert_eq!(put(b"\xff").await, error(400, "M_NOT_JSON"));
+        assert_eq!(put(br#"{"order":{}}"#).await, error(400, "M_BAD_JSON"));
+        assert_eq!(put(b"[]").await, error(400, "M_BAD_JSON"));
+        assert_eq!(put(br#"{"a":[[[1]]]}"#).await, error(400, "M_BAD_JSON"));
+        assert_eq!(put(&[b' '; 101]).await, error(413, "M_TOO_LARGE"));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stalls_or_breaks_off_is_given_up() {
+        type Chunk = Result<&'static str, std::io::Error>;
+        let path = format!("{TAG}u.a");
+        let stalled = Body::from_stream(futures_util::stream::pending::<Chunk>());
+        let refused = refusal(Method::PUT, &path, stalled).await;
+        assert_eq!(refused, error(408, "M_UNKNOWN"));
+        let chunks: [Chunk; 2] = [Ok("{"), Err(std::io::Error::other("reset"))];
+        let broken = Body::from_stream(futures_util::stream::iter(chunks));
+        let refused = refusal(Method::PUT, &path, broken).await;
+        assert_eq!(refused, error(400, "M_UNKNOWN"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_unrecognized() {
+        let refused = refusal(Method::GET, "/nothing", "").await;
+        assert_eq!(refused, error(404, "M_UNRECOGNIZED"));
+        let refused = refusal(Method::DELETE, &format!("{TAG}u.a"), "").await;
+        assert_eq!(refused, error(405, "M_UNRECOGNIZED"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error() {
+        let path = "/_matrix/client/v3/rooms/!r:b.c/report/$e";
+        assert_eq!(
+            refusal(Method::POST, path, "{}").await,
+            error(500, "M_UNKNOWN")
+        );
     }
 }

@@ -11,6 +11,8 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
+use http::StatusCode;
+use metrics::histogram;
 use tracing::{Instrument, Level, debug, span, warn};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -33,6 +35,13 @@ async fn record(State(api): State<&'static str>, request: Request, next: Next) -
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    histogram!(
+        "http_request_seconds",
+        "api" => api,
+        "route" => route.to_owned(),
+        "status" => class(response.status()),
+    )
+    .record(elapsed.as_secs_f64());
     let _entered = span.enter();
     if response.status().is_server_error() {
         warn!(status, ms, "answered");
@@ -40,4 +49,14 @@ async fn record(State(api): State<&'static str>, request: Request, next: Next) -
         debug!(status, ms, "answered");
     }
     response
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
 }
