@@ -119,7 +119,7 @@ pub(super) struct Server {
     pub(super) store: Store,
     pub(super) encryption: Encryption,
     pub(super) clock: Arc<ManualClock>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Server {
@@ -128,7 +128,20 @@ impl Server {
     }
 
     pub(super) fn new(name: &str, network: MemoryNetwork) -> Self {
+        Self::open(name, network, tempfile::tempdir().unwrap())
+    }
+
+    /// The same server after a crash: what it finds on disk is what is there now.
+    pub(super) fn after_a_crash(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        for file in ["store.db", "store.db-wal"] {
+            std::fs::copy(self.dir.path().join(file), dir.path().join(file)).unwrap();
+        }
+        let name = self.store.server_name().as_str();
+        Self::open(name, MemoryNetwork::new(), dir)
+    }
+
+    fn open(name: &str, network: MemoryNetwork, dir: TempDir) -> Self {
         let name = ServerName::parse(name).unwrap();
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         let mut config = luxchat_store::Config::new(dir.path().join("store.db"), name);
@@ -139,7 +152,7 @@ impl Server {
             encryption: Encryption::new(store.clone(), federation, Config::default()),
             store,
             clock,
-            _dir: dir,
+            dir,
         }
     }
 

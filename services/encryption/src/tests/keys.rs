@@ -61,6 +61,19 @@ async fn concurrent_claims_get_each_key_once() {
 }
 
 #[tokio::test]
+async fn a_claimed_key_stays_claimed_after_a_crash() {
+    let server = Server::alone();
+    let alice = server.device("@alice:a.example", "PHONE").await;
+    server.upload_one_time_keys(&alice, &["one", "two"]).await;
+    let first = claim_one(&server, &alice).await.unwrap();
+    let server = server.after_a_crash();
+    let second = claim_one(&server, &alice).await.unwrap();
+    assert_ne!(first, second);
+    server.upload_one_time_keys(&alice, &["one", "two"]).await;
+    assert_eq!(claim_one(&server, &alice).await, None);
+}
+
+#[tokio::test]
 async fn keys_are_given_out_in_the_order_of_their_uploads() {
     let server = Server::alone();
     let alice = server.device("@alice:a.example", "PHONE").await;
