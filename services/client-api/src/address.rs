@@ -30,8 +30,7 @@ impl ClientAddress {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|address| address.trim().parse::<IpAddr>().ok())
-            .filter(|address| !is_trusted(*address))
-            .next_back();
+            .rfind(|address| !is_trusted(*address));
         Self(forwarded.or(peer))
     }
 }

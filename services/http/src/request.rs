@@ -55,16 +55,12 @@ fn parse<T: IncomingRequest>(
     let mut body = body.as_ref();
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         check_json(body, limits.nesting)?;
+        // Clients leave out a body that would say nothing; not every endpoint type of ruma expects that.
         if body.is_empty() {
             body = b"{}";
         }
     }
     let path_args: Vec<&str> = path_args.iter().map(|(_, value)| value).collect();
-    // Clients leave out a body that would say nothing; not every endpoint type of ruma expects that.
-    let body = match &parts.method {
-        &Method::POST if body.is_empty() => b"{}",
-        _ => body.as_ref(),
-    };
     let request = http::Request::from_parts(parts, body);
     T::try_from_http_request(request, &path_args).map_err(bad_request)
 }

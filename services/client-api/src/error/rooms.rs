@@ -11,10 +11,9 @@ impl From<RoomsError> for Error {
         let message = error.to_string();
         let bad_request = |kind| ApiError::new(StatusCode::BAD_REQUEST, kind, message.clone());
         match error {
-            E::Forbidden(_) => ApiError::forbidden(message),
-            E::NotFound(_) => ApiError::not_found(message),
             // Whoever is not in a room learns no more of it than that.
-            E::RoomNotResident(_) => ApiError::forbidden(message),
+            E::Forbidden(_) | E::RoomNotResident(_) => ApiError::forbidden(message),
+            E::NotFound(_) => ApiError::not_found(message),
             E::UnsupportedVersion(_) => bad_request(ErrorKind::UnsupportedRoomVersion),
             E::IncompatibleVersion(version) => bad_request(ErrorKind::IncompatibleRoomVersion(
                 IncompatibleRoomVersionErrorData::new(version),
