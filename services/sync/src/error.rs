@@ -11,6 +11,10 @@ pub enum Error {
     #[error("unknown token {0:?}")]
     UnknownToken(String),
 
+    /// A request that makes no sense.
+    #[error("{0}")]
+    Invalid(&'static str),
+
     /// There is no such thing, or the user may not know that there is.
     #[error("{0} not found")]
     NotFound(&'static str),

@@ -52,7 +52,8 @@ impl Receipts {
     ///
     /// # Errors
     ///
-    /// [`Error::Forbidden`] where the user is not joined to the room, [`Error::NotFound`] where it has no such event.
+    /// [`Error::Forbidden`] where the user is not joined to the room, [`Error::NotFound`] where it has no such event,
+    /// [`Error::Invalid`] where it has no such thread.
     pub async fn set(
         &self,
         user_id: &UserId,
@@ -129,6 +130,9 @@ impl Mark {
             .ok_or(Error::Forbidden("you are not in the room"))?;
         let pos = tx.timeline_pos(room, &self.event_id)?;
         let pos = pos.ok_or(Error::NotFound("event"))?;
+        if !is_thread(tx, room, &self.thread)? {
+            return Err(Error::Invalid("there is no such thread"));
+        }
         let user = tx.user_nid_or_insert(&self.user_id)?;
         let now = MilliSecondsSinceUnixEpoch(ruma::UInt::new_saturating(tx.now_ms()));
         tx.set_receipt(
@@ -163,6 +167,9 @@ fn receive(tx: &mut WriteTx<'_>, origin: &ServerName, content: ReceiptContent) -
         let Some(event_id) = data.event_ids.last() else {
             continue;
         };
+        if !is_thread(tx, room, &data.data.thread)? {
+            continue;
+        }
         let user = tx.user_nid_or_insert(&user_id)?;
         let now = MilliSecondsSinceUnixEpoch(ruma::UInt::new_saturating(tx.now_ms()));
         let ts = data.data.ts.unwrap_or(now);
@@ -176,6 +183,15 @@ fn receive(tx: &mut WriteTx<'_>, origin: &ServerName, content: ReceiptContent) -
         )?;
     }
     Ok(())
+}
+
+/// Whether there can be a receipt for a thread. Each gets a row of its own, so their names cannot be anything.
+fn is_thread(tx: &ReadTx<'_>, room: RoomNid, thread: &ReceiptThread) -> Result<bool> {
+    Ok(match thread {
+        ReceiptThread::Unthreaded | ReceiptThread::Main => true,
+        ReceiptThread::Thread(root) => tx.timeline_pos(room, root)?.is_some(),
+        _ => false,
+    })
 }
 
 fn joined_room(tx: &ReadTx<'_>, user_id: &UserId, room_id: &RoomId) -> Result<Option<RoomNid>> {

@@ -255,6 +255,10 @@ mod tests {
         let path = "/_matrix/client/v3/join/%23weather:example.org";
         let joined = server.post(path, &bob, json!({})).await.ok();
         assert_eq!(joined["room_id"], room);
+        // A body that says nothing need not be there.
+        server.post(path, &bob, Value::Null).await.ok();
+        let path = format!("/_matrix/client/v3/rooms/{room}/leave");
+        server.post(&path, &bob, Value::Null).await.ok();
         let unknown = "/_matrix/client/v3/join/%23nowhere:example.org";
         let unknown = server.post(unknown, &bob, json!({})).await;
         assert_eq!(unknown.error(), (404, "M_NOT_FOUND"));

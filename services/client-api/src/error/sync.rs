@@ -8,7 +8,9 @@ impl From<SyncError> for Error {
         let message = error.to_string();
         match error {
             SyncError::Store(error) => error.into(),
-            SyncError::UnknownToken(_) => ApiError::invalid_param(message).into(),
+            SyncError::UnknownToken(_) | SyncError::Invalid(_) => {
+                ApiError::invalid_param(message).into()
+            }
             SyncError::NotFound(_) => ApiError::not_found(message).into(),
             SyncError::Forbidden(_) => ApiError::forbidden(message).into(),
         }

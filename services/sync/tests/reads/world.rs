@@ -9,8 +9,8 @@ use std::{
 };
 
 use luxchat_store::{
-    Config, Coordinate, EventStatus, ManualClock, NewEvent, Pdu, Position, RoomNid, StateChange,
-    Store, Topic, UserNid, Visibility, WriteTx,
+    Config, Coordinate, EventStatus, ManualClock, NewEvent, Pdu, Position, StateChange, Store,
+    Topic, UserNid, Visibility, WriteTx,
 };
 use luxchat_sync::{Receipts, Sync, SyncRequest, SyncToken, Typing, Viewer};
 use ruma::{
@@ -215,12 +215,6 @@ impl World {
     pub(crate) async fn position(&self) -> SyncToken {
         let position: Position = self.store.read(|tx| tx.position()).await.unwrap();
         SyncToken::at(position)
-    }
-
-    pub(crate) async fn room_nid(&self, room: &RoomId) -> RoomNid {
-        let room = room.to_owned();
-        let found = self.store.read(move |tx| tx.room_by_id(&room)).await;
-        found.unwrap().unwrap().nid
     }
 
     /// A sync that does not wait.
