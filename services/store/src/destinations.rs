@@ -130,3 +130,57 @@ fn destination(row: &Row<'_>) -> rusqlite::Result<Destination> {
 fn parse_name(name: String) -> Result<OwnedServerName> {
     ServerName::parse(name).map_err(|error| Error::invalid("server name", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::{migrations::migrate, names};
+
+    fn with_tx(test: impl FnOnce(WriteTx<'_>)) {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        names::claim(&connection, server_name!("own.lu")).unwrap();
+        test(WriteTx::new(&connection, Position::START, 1_000));
+    }
+
+    fn cursors(at: i64) -> Cursors {
+        Cursors {
+            pdus: Position(at),
+            device_lists: Position(at),
+            receipts: Position(at),
+        }
+    }
+
+    #[test]
+    fn cursors_stay_through_failures_and_clear_them_when_they_move() {
+        with_tx(|mut tx| {
+            let peer = tx.server_nid_or_insert(server_name!("peer.lu")).unwrap();
+            tx.advance_destination(peer, cursors(5)).unwrap();
+            tx.set_destination_failures(peer, 3, 9_000).unwrap();
+            let known = tx.destination(peer).unwrap();
+            assert_eq!(known.cursors, cursors(5));
+            assert_eq!((known.failures, known.retry_ts), (3, 9_000));
+            let failing = tx.failing_destinations(10).unwrap();
+            assert_eq!(failing, [(server_name!("peer.lu").to_owned(), 3, 9_000)]);
+
+            tx.advance_destination(peer, cursors(7)).unwrap();
+            let known = tx.destination(peer).unwrap();
+            assert_eq!((known.cursors, known.failures), (cursors(7), 0));
+            assert!(tx.failing_destinations(10).unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_server_that_shares_nothing_starts_now_and_is_no_destination() {
+        with_tx(|mut tx| {
+            let peer = tx.server_nid_or_insert(server_name!("peer.lu")).unwrap();
+            let known = tx.destination(peer).unwrap();
+            assert_eq!(known.cursors, cursors(0));
+            assert!(tx.possible_destinations().unwrap().is_empty());
+            assert_eq!(tx.server_name_of(peer).unwrap(), "peer.lu");
+        });
+    }
+}

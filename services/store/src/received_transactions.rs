@@ -47,3 +47,31 @@ impl WriteTx<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::{Position, migrations::migrate, names};
+
+    #[test]
+    fn the_first_answer_stands_until_it_is_old() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        names::claim(&connection, server_name!("own.lu")).unwrap();
+        let (one, two) = (server_name!("one.lu"), server_name!("two.lu"));
+        let id: &TransactionId = "txn".into();
+        let mut tx = WriteTx::new(&connection, Position::START, 1_000);
+        tx.insert_received_transaction(one, id, "first").unwrap();
+        tx.insert_received_transaction(one, id, "second").unwrap();
+        let answer = tx.received_transaction(one, id).unwrap();
+        assert_eq!(answer.as_deref(), Some("first"));
+        assert_eq!(tx.received_transaction(two, id).unwrap(), None);
+
+        assert_eq!(tx.delete_received_transactions(1_000, 10).unwrap(), 0);
+        assert_eq!(tx.delete_received_transactions(1_001, 10).unwrap(), 1);
+        assert_eq!(tx.received_transaction(one, id).unwrap(), None);
+    }
+}

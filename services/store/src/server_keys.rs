@@ -95,3 +95,57 @@ impl WriteTx<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::{Position, migrations::migrate, names};
+
+    fn id(version: &str) -> OwnedServerSigningKeyId {
+        format!("ed25519:{version}").try_into().unwrap()
+    }
+
+    fn key(byte: u8, valid_until_ts: u64, is_old: bool) -> ServerKey {
+        ServerKey {
+            public_key: vec![byte; 32],
+            valid_until_ts,
+            is_old,
+        }
+    }
+
+    fn document(json: &str, valid_until_ts: u64) -> ServerKeyDocument {
+        ServerKeyDocument {
+            json: json.to_owned(),
+            valid_until_ts,
+            fetched_ts: 1,
+        }
+    }
+
+    #[test]
+    fn a_key_keeps_its_bytes_grows_in_validity_and_retires_for_good() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        names::claim(&connection, server_name!("own.lu")).unwrap();
+        let mut tx = WriteTx::new(&connection, Position::START, 1_000);
+        let peer = server_name!("peer.lu");
+        let mut insert = |json: &str, until: u64, key: ServerKey| {
+            tx.insert_server_keys(peer, &document(json, until), &[(id("1"), key)])
+                .unwrap();
+            tx.server_key(peer, &id("1")).unwrap().unwrap()
+        };
+        assert_eq!(insert("a", 10, key(1, 10, false)), key(1, 10, false));
+        assert_eq!(insert("b", 20, key(1, 20, false)), key(1, 20, false));
+        // Another key by the same id changes nothing, nor does an older document.
+        assert_eq!(insert("c", 30, key(2, 30, false)), key(1, 20, false));
+        assert_eq!(insert("d", 5, key(1, 5, false)), key(1, 20, false));
+        // Retired, it ends when its server says, and never lives again.
+        assert_eq!(insert("e", 40, key(1, 15, true)), key(1, 15, true));
+        assert_eq!(insert("f", 50, key(1, 50, false)), key(1, 15, true));
+        assert_eq!(tx.server_key(peer, &id("2")).unwrap(), None);
+        let kept = tx.server_key_document(peer).unwrap().unwrap();
+        assert_eq!(kept, document("f", 50));
+    }
+}
