@@ -141,6 +141,16 @@ mod tests {
     async fn a_deactivated_user_leaves_their_rooms() {
         let server = Server::new();
         let token = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let room = json!({ "preset": "public_chat" });
+        let room = server
+            .post("/_matrix/client/v3/createRoom", &bob, room)
+            .await
+            .ok();
+        let room = room["room_id"].as_str().unwrap();
+        let join = format!("/_matrix/client/v3/rooms/{room}/join");
+        server.post(&join, &token, json!({})).await.ok();
+
         let path = "/_matrix/client/v3/account/deactivate";
         let answer = confirmed(&server, path, &token, json!({ "erase": true })).await;
         assert_eq!(answer.ok()["id_server_unbind_result"], "success");
@@ -150,6 +160,9 @@ mod tests {
         assert_eq!(after.error(), (401, "M_UNKNOWN_TOKEN"));
         let login = server.log_in("alice", json!({})).await;
         assert_eq!(login.error(), (403, "M_USER_DEACTIVATED"));
+        let member =
+            format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/@alice:example.org");
+        assert_eq!(server.get(&member, &bob).await.ok()["membership"], "leave");
     }
 
     #[tokio::test]

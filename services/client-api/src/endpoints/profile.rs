@@ -259,4 +259,38 @@ mod tests {
         let unreachable = server.get(path, &alice).await;
         assert_eq!(unreachable.status, 502, "{}", unreachable.body);
     }
+
+    #[tokio::test]
+    async fn rooms_show_the_new_name() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server
+            .post("/_matrix/client/v3/createRoom", &alice, json!({}))
+            .await
+            .ok();
+        let room = room["room_id"].as_str().unwrap();
+        let member =
+            format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/@alice:example.org");
+        let avatar = json!("mxc://example.org/cat");
+        let name = format!("{PROFILE}/displayname");
+        let picture = format!("{PROFILE}/avatar_url");
+        server
+            .put(&name, &alice, json!({ "displayname": "Alice" }))
+            .await
+            .ok();
+        server
+            .put(&picture, &alice, json!({ "avatar_url": avatar }))
+            .await
+            .ok();
+        let shown = server.get(&member, &alice).await.ok();
+        let expected =
+            json!({ "membership": "join", "displayname": "Alice", "avatar_url": avatar });
+        assert_eq!(shown, expected);
+        server
+            .send(Method::DELETE, &name, Some(&alice), Value::Null)
+            .await
+            .ok();
+        let shown = server.get(&member, &alice).await.ok();
+        assert_eq!(shown.get("displayname"), None);
+    }
 }
