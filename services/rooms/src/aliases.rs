@@ -1,6 +1,6 @@
 //! Room aliases, and the list of rooms that anyone may find.
 
-use luxchat_store::{Room, WriteTx};
+use luxchat_store::{ReadTx, Room};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedRoomAliasId, OwnedRoomId, OwnedServerName,
     RoomAliasId, RoomId, UserId,
@@ -11,6 +11,7 @@ use ruma::{
 use crate::{
     Error, Result, Rooms,
     draft::{Draft, canonical},
+    power::Power,
     room_writer::RoomWriter,
 };
 
@@ -98,9 +99,10 @@ impl Rooms {
                     return Err(Error::Forbidden("the user is not in the room".to_owned()));
                 }
                 let (room, creator) = (room.room.nid, tx.user_nid_or_insert(&user)?);
-                match tx.insert_alias(&alias, room, creator)? {
-                    true => Ok(()),
-                    false => Err(Error::AliasInUse(alias)),
+                if tx.insert_alias(&alias, room, creator)? {
+                    Ok(())
+                } else {
+                    Err(Error::AliasInUse(alias))
                 }
             })
             .await
@@ -125,7 +127,7 @@ impl Rooms {
                 let (room, creator) = tx.alias(&alias)?.ok_or(Error::NotFound("room alias"))?;
                 let room = tx.room(room)?;
                 let is_own = tx.user_nid(&user)? == Some(creator);
-                let has_power = rooms.may_change_aliases(tx, &room, &user)?;
+                let has_power = may_change_aliases(tx, &room, &user)?;
                 if !(is_own || has_power || is_admin) {
                     return Err(Error::Forbidden(
                         "the alias was set by somebody else".to_owned(),
@@ -152,12 +154,11 @@ impl Rooms {
         published: bool,
         is_admin: bool,
     ) -> Result<()> {
-        let rooms = self.clone();
         let (user, room_id) = (user.to_owned(), room_id.to_owned());
         self.store
             .write(move |tx| {
                 let room = tx.room_by_id(&room_id)?.ok_or(Error::NotFound("room"))?;
-                if !is_admin && !rooms.may_change_aliases(tx, &room, &user)? {
+                if !is_admin && !may_change_aliases(tx, &room, &user)? {
                     return Err(Error::Forbidden(
                         "listing the room takes more power".to_owned(),
                     ));
@@ -175,11 +176,7 @@ impl Rooms {
         content: &CanonicalJsonObject,
     ) -> Result<()> {
         let id = room_id.to_owned();
-        let rooms = self.clone();
-        let known = self
-            .store
-            .read(move |tx| rooms.claimed_aliases(tx, &id))
-            .await?;
+        let known = self.store.read(move |tx| claimed_aliases(tx, &id)).await?;
         for alias in aliases_in(content)? {
             if known.contains(&alias) {
                 continue;
@@ -198,37 +195,6 @@ impl Rooms {
             }
         }
         Ok(())
-    }
-
-    fn claimed_aliases(
-        &self,
-        tx: &luxchat_store::ReadTx<'_>,
-        room_id: &RoomId,
-    ) -> Result<Vec<OwnedRoomAliasId>> {
-        let Some(room) = tx.room_by_id(room_id)? else {
-            return Ok(Vec::new());
-        };
-        let event_type = StateEventType::RoomCanonicalAlias;
-        match tx.current_state_event(room.nid, &event_type, "")? {
-            // What a server wrote there that is no alias claims nothing.
-            Some(event) => {
-                Ok(aliases_in(&canonical(event.into_pdu()?.content())?).unwrap_or_default())
-            }
-            None => Ok(Vec::new()),
-        }
-    }
-
-    fn may_change_aliases(&self, tx: &WriteTx<'_>, room: &Room, user: &UserId) -> Result<bool> {
-        let Some(current) = room.current else {
-            return Ok(false);
-        };
-        let is_joined = match tx.user_nid(user)? {
-            Some(user) => tx.is_joined(room.nid, user)?,
-            None => false,
-        };
-        let power = crate::power::Power::at(tx, room, current)?;
-        let needed = power.needed_for(&TimelineEventType::RoomCanonicalAlias, true);
-        Ok(is_joined && power.of(user) >= needed)
     }
 }
 
@@ -254,6 +220,32 @@ impl RoomWriter<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The aliases that a room claims now.
+fn claimed_aliases(tx: &ReadTx<'_>, room_id: &RoomId) -> Result<Vec<OwnedRoomAliasId>> {
+    let Some(room) = tx.room_by_id(room_id)? else {
+        return Ok(Vec::new());
+    };
+    let event_type = StateEventType::RoomCanonicalAlias;
+    let Some(event) = tx.current_state_event(room.nid, &event_type, "")? else {
+        return Ok(Vec::new());
+    };
+    // What a server wrote there that is no alias claims nothing.
+    Ok(aliases_in(&canonical(event.into_pdu()?.content())?).unwrap_or_default())
+}
+
+fn may_change_aliases(tx: &ReadTx<'_>, room: &Room, user: &UserId) -> Result<bool> {
+    let Some(current) = room.current else {
+        return Ok(false);
+    };
+    let is_joined = match tx.user_nid(user)? {
+        Some(user) => tx.is_joined(room.nid, user)?,
+        None => false,
+    };
+    let power = Power::at(tx, room, current)?;
+    let needed = power.needed_for(&TimelineEventType::RoomCanonicalAlias, true);
+    Ok(is_joined && power.of(user) >= needed)
 }
 
 /// The aliases in the content of `m.room.canonical_alias`.

@@ -205,9 +205,10 @@ fn insert_beside(
     // A rejected event changes no state; a soft-failed one does, for whatever builds on it.
     let changes_state =
         event.pdu().state_key().is_some() && event.status() != EventStatus::Rejected;
-    let after = match changes_state {
-        true => tx.fork_coordinate(room, before)?,
-        false => before,
+    let after = if changes_state {
+        tx.fork_coordinate(room, before)?
+    } else {
+        before
     };
     let place = Place::seen(visibility, before, after);
     let Some(inserted) = insert(tx, room, event, place, origin)? else {

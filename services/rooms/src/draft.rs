@@ -252,20 +252,15 @@ pub(crate) fn canonical(content: &RawValue) -> Result<CanonicalJsonObject> {
     serde_json::from_str(content.get()).map_err(|error| Error::BadJson(error.to_string()))
 }
 
-/// Content made here, as canonical JSON.
-pub(crate) fn to_canonical(content: &impl serde::Serialize) -> Result<CanonicalJsonObject> {
-    match ruma::canonical_json::to_canonical_value(content) {
-        Ok(CanonicalJsonValue::Object(object)) => Ok(object),
-        Ok(_) => Err(Error::BadJson("content is no object".to_owned())),
-        Err(error) => Err(Error::BadJson(error.to_string())),
-    }
-}
-
 fn raw(content: &CanonicalJsonObject) -> Result<Box<RawValue>> {
     serde_json::value::to_raw_value(content).map_err(|error| Error::BadJson(error.to_string()))
 }
 
-pub(crate) fn authorise(rules: &RoomVersionRules, pdu: Pdu, state: &[Arc<Pdu>]) -> Result<Authorised> {
+pub(crate) fn authorise(
+    rules: &RoomVersionRules,
+    pdu: Pdu,
+    state: &[Arc<Pdu>],
+) -> Result<Authorised> {
     let find = |event_type: &StateEventType, state_key: &str| {
         let event_type = event_type.to_string().into();
         let is_it = |event: &&Arc<Pdu>| event.is_state(&event_type, state_key);

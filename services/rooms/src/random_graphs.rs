@@ -22,7 +22,7 @@ use crate::{
     Authorised, Origin,
     receive::Inbound,
     rules_of,
-    test_rooms::{START, TestRooms, user},
+    test_rooms::{TestRooms, user},
 };
 
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
@@ -248,6 +248,15 @@ struct Known {
     after: StateMap<OwnedEventId>,
 }
 
+impl Known {
+    /// The event, with what became of it.
+    fn judged(&self) -> Arc<Pdu> {
+        let event_id = self.pdu.event_id().to_owned();
+        let json = self.pdu.json().to_owned();
+        Arc::new(Pdu::parse(event_id, json, self.status).unwrap())
+    }
+}
+
 impl Model {
     fn new(version: RoomVersionId, room_id: &ruma::RoomId) -> Self {
         Self {
@@ -297,7 +306,7 @@ impl Model {
 
     fn judge(&self, pdu: &Arc<Pdu>, before: &StateMap<OwnedEventId>) -> EventStatus {
         let rules = &self.rules.authorization;
-        let event = |event_id: &EventId| self.events.get(event_id).map(|known| self.judged(known));
+        let event = |event_id: &EventId| self.events.get(event_id).map(|known| known.judged());
         let at = |state: &StateMap<OwnedEventId>, event_type: &StateEventType, state_key: &str| {
             let key = (event_type.clone(), state_key.to_owned());
             state.get(&key).and_then(|event_id| event(event_id))
@@ -313,13 +322,6 @@ impl Model {
             .status()
     }
 
-    /// An event that knows that it was rejected.
-    fn judged(&self, known: &Known) -> Arc<Pdu> {
-        let event_id = known.pdu.event_id().to_owned();
-        let json = known.pdu.json().to_owned();
-        Arc::new(Pdu::parse(event_id, json, known.status).unwrap())
-    }
-
     fn resolve<'a>(
         &'a self,
         states: impl Iterator<Item = &'a StateMap<OwnedEventId>>,
@@ -333,7 +335,7 @@ impl Model {
             self.rules.state_res.v2_rules().unwrap(),
             states.iter().copied(),
             chains.collect(),
-            |event_id| self.events.get(event_id).map(|known| self.judged(known)),
+            |event_id| self.events.get(event_id).map(|known| known.judged()),
             |conflicted| {
                 let ends: HashSet<_> = conflicted.values().flatten().cloned().collect();
                 Some(self.between(&ends).into_iter().collect())
@@ -424,10 +426,7 @@ impl Model {
                 "depth".to_owned(),
                 Int::new(depth.unwrap() + 1).unwrap().into(),
             ),
-            (
-                "origin_server_ts".to_owned(),
-                Int::new(START as i64 + i64::from(ts)).unwrap().into(),
-            ),
+            ("origin_server_ts".to_owned(), Int::from(ts).into()),
             ("prev_events".to_owned(), ids(prevs.into_iter())),
             ("room_id".to_owned(), self.room_id.to_string().into()),
             ("sender".to_owned(), sender.to_string().into()),

@@ -51,10 +51,6 @@ impl Rooms {
         }
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// This server's name.
     pub fn server_name(&self) -> &ServerName {
         self.store.server_name()

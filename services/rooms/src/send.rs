@@ -1,5 +1,7 @@
 //! Messages, state and redactions from this server's users.
 
+use std::time::Duration;
+
 use luxchat_store::{ReadTx, UserNid, WriteTx};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedDeviceId, OwnedEventId, OwnedRoomId,
@@ -14,6 +16,12 @@ use crate::{
     room_writer::{RoomWriter, Sent},
     rules_of,
 };
+
+/// How long a request that is made again is known to be the same.
+const TRANSACTION_MEMORY: Duration = Duration::from_hours(48);
+
+/// Requests forgotten by one write, so that other writes need not wait for long.
+const TRANSACTION_BATCH: usize = 500;
 
 /// A message or state event that a user of this server sends.
 #[derive(Clone, Debug)]
@@ -125,6 +133,33 @@ impl Rooms {
                 Ok(sent.event_id)
             })
             .await
+    }
+}
+
+impl Rooms {
+    /// Forgets which events requests of more than [`TRANSACTION_MEMORY`] ago made: a client that repeats one now means it.
+    /// To be called now and then; answers with how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn forget_old_transactions(&self) -> Result<usize> {
+        let memory = u64::try_from(TRANSACTION_MEMORY.as_millis()).unwrap_or(u64::MAX);
+        let mut total = 0;
+        loop {
+            let forgotten = self
+                .store
+                .write(move |tx| {
+                    let before = tx.now_ms().saturating_sub(memory);
+                    tx.delete_client_transactions_before(before, TRANSACTION_BATCH)
+                })
+                .await
+                .map_err(Error::Store)?;
+            total += forgotten;
+            if forgotten < TRANSACTION_BATCH {
+                return Ok(total);
+            }
+        }
     }
 }
 
@@ -283,11 +318,11 @@ mod tests {
         }
     }
 
-    fn transaction(txn_id: &str) -> Option<Transaction> {
-        Some(Transaction {
+    fn transaction(txn_id: &str) -> Transaction {
+        Transaction {
             device_id: "DEVICE".into(),
             txn_id: txn_id.into(),
-        })
+        }
     }
 
     #[tokio::test]
@@ -297,26 +332,41 @@ mod tests {
         let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
         let other_id = rooms.public_room(&alice, RoomVersionId::V12).await;
         let mut event = message(&room_id, &json!({ "body": "once" }));
-        event.transaction = transaction("1");
+        event.transaction = Some(transaction("1"));
         let first = rooms.send(event.clone()).await.unwrap();
         assert_eq!(rooms.send(event.clone()).await.unwrap(), first);
-        event.transaction = transaction("2");
+        event.transaction = Some(transaction("2"));
         let second = rooms.send(event.clone()).await.unwrap();
         assert_ne!(second, first);
         // The same id in another room, or at another endpoint, is another request.
         event.room_id = other_id;
-        event.transaction = transaction("1");
+        event.transaction = Some(transaction("1"));
         assert_ne!(rooms.send(event).await.unwrap(), first);
         let redact = Redact {
             sender: alice,
             room_id,
             event_id: first.clone(),
             reason: None,
-            transaction: transaction("1"),
+            transaction: Some(transaction("1")),
         };
         let redaction = rooms.redact(redact.clone()).await.unwrap();
         assert_ne!(redaction, first);
         assert_eq!(rooms.redact(redact).await.unwrap(), redaction);
+    }
+
+    #[tokio::test]
+    async fn requests_of_long_ago_are_forgotten() {
+        let rooms = TestRooms::new();
+        let room_id = rooms.public_room(&user("alice"), RoomVersionId::V12).await;
+        let mut event = message(&room_id, &json!({ "body": "once" }));
+        event.transaction = Some(transaction("1"));
+        let first = rooms.send(event.clone()).await.unwrap();
+        assert_eq!(rooms.forget_old_transactions().await.unwrap(), 0);
+        rooms
+            .clock
+            .advance(TRANSACTION_MEMORY + Duration::from_secs(1));
+        assert_eq!(rooms.forget_old_transactions().await.unwrap(), 1);
+        assert_ne!(rooms.send(event).await.unwrap(), first);
     }
 
     #[tokio::test]

@@ -107,15 +107,6 @@ impl ReadTx<'_> {
                    AND b.user_nid = ?2 AND b.membership = 'join')";
         self.one(sql, params![one, other], |row| row.get(0))
     }
-
-    /// The users of a server who are joined to a room that a user is joined to, that user included.
-    pub fn users_sharing_rooms(&self, user: UserNid, server: ServerNid) -> Result<Vec<UserNid>> {
-        let sql = "SELECT DISTINCT b.user_nid FROM members a JOIN members b ON b.room_nid = a.room_nid \
-                   JOIN users u ON u.user_nid = b.user_nid \
-                   WHERE a.user_nid = ?1 AND a.membership = 'join' \
-                   AND b.membership = 'join' AND u.server_nid = ?2";
-        self.all(sql, params![user, server], |row| row.get(0))
-    }
 }
 
 impl WriteTx<'_> {
@@ -174,17 +165,14 @@ impl WriteTx<'_> {
             .is_some_and(|member| member.membership == MembershipState::Join);
         let sql = "SELECT server_nid FROM users WHERE user_nid = ?1";
         let server = self.one(sql, [target], |row| row.get(0))?;
-        let membership = match change.event {
-            Some(event) => {
-                let membership = self.event_membership(event)?;
-                self.upsert_member(room, target, &membership, event, seq)?;
-                membership
-            }
-            None => {
-                let sql = "DELETE FROM members WHERE room_nid = ?1 AND user_nid = ?2";
-                self.execute(sql, params![room, target])?;
-                MembershipState::Leave
-            }
+        let membership = if let Some(event) = change.event {
+            let membership = self.event_membership(event)?;
+            self.upsert_member(room, target, &membership, event, seq)?;
+            membership
+        } else {
+            let sql = "DELETE FROM members WHERE room_nid = ?1 AND user_nid = ?2";
+            self.execute(sql, params![room, target])?;
+            MembershipState::Leave
         };
         if server == ServerNid::OWN {
             self.announce(Topic::User(target));

@@ -7,6 +7,9 @@ use crate::{EventNid, Position, ReadTx, Result, ServerNid};
 /// Outgoing events looked at in one read, so that a server that shares few rooms does not hold a reader for long.
 const EXAMINED: i64 = 2_000;
 
+/// Position, integer id and canonical JSON of an event.
+type OutgoingPdu = (Position, EventNid, String);
+
 impl ReadTx<'_> {
     /// At most `limit` events after a cursor that this server has to send to another, in the order in which it stored
     /// them, as position, integer id and canonical JSON; and the position up to which nothing else concerns the
@@ -16,7 +19,7 @@ impl ReadTx<'_> {
         server: ServerNid,
         after: Position,
         limit: usize,
-    ) -> Result<(Vec<(Position, EventNid, String)>, Position)> {
+    ) -> Result<(Vec<OutgoingPdu>, Position)> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = "SELECT seq FROM events WHERE is_outgoing = 1 AND seq > ?1 ORDER BY seq LIMIT 1 OFFSET ?2";
         let horizon = self
@@ -29,7 +32,7 @@ impl ReadTx<'_> {
                        SELECT 1 FROM room_servers r WHERE r.room_nid = e.room_nid AND r.server_nid = ?1 \
                        AND r.from_seq <= e.seq AND (r.until_seq IS NULL OR r.until_seq >= e.seq)) \
                    ORDER BY e.seq LIMIT ?4";
-        let pdus: Vec<(Position, EventNid, String)> =
+        let pdus: Vec<OutgoingPdu> =
             self.all(sql, params![server, after, horizon, limit], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;

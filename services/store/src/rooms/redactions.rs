@@ -26,16 +26,14 @@ impl WriteTx<'_> {
         target: &EventId,
         redaction: Redaction,
     ) -> Result<()> {
-        match self.event_nid(room, target)? {
-            Some(target) => self.redact_stored(version, target, redaction),
-            None => {
-                let sql = "INSERT INTO pending_redactions (room_nid, event_id, redaction_nid, any_sender) \
-                           VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
-                let params = params![room, target.as_str(), redaction.event, redaction.any_sender];
-                self.execute(sql, params)?;
-                Ok(())
-            }
+        if let Some(target) = self.event_nid(room, target)? {
+            return self.redact_stored(version, target, redaction);
         }
+        let sql = "INSERT INTO pending_redactions (room_nid, event_id, redaction_nid, any_sender) \
+                   VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+        let params = params![room, target.as_str(), redaction.event, redaction.any_sender];
+        self.execute(sql, params)?;
+        Ok(())
     }
 
     /// Applies the redactions that came before their target.

@@ -164,14 +164,6 @@ impl ReadTx<'_> {
         })
     }
 
-    /// The events of a room's current state, in no particular order.
-    pub fn current_state_events(&self, room: RoomNid) -> Result<Vec<Event>> {
-        let sql = select_event!(
-            "JOIN current_state s ON s.event_nid = e.event_nid WHERE s.room_nid = ?1"
-        );
-        self.all(sql, [room], read_event)
-    }
-
     /// The id of the event at a type and state key of a room's current state, and whether it was redacted.
     pub fn current_state_entry(
         &self,

@@ -14,24 +14,11 @@ impl ReadTx<'_> {
         to: i64,
         limit: usize,
     ) -> Result<Vec<Event>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = select_event!(
             "WHERE e.room_nid = ?1 AND e.pos > ?2 AND e.pos <= ?3 ORDER BY e.pos LIMIT ?4"
         );
-        self.all(sql, params![room, from, to, bound(limit)], read_event)
-    }
-
-    /// At most `limit` timeline events with `to < pos <= from`, newest first.
-    pub fn timeline_backwards(
-        &self,
-        room: RoomNid,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> Result<Vec<Event>> {
-        let sql = select_event!(
-            "WHERE e.room_nid = ?1 AND e.pos <= ?2 AND e.pos > ?3 ORDER BY e.pos DESC LIMIT ?4"
-        );
-        self.all(sql, params![room, from, to, bound(limit)], read_event)
+        self.all(sql, params![room, from, to, limit], read_event)
     }
 
     /// The newest place in a room's timeline, if it has any.
@@ -46,8 +33,4 @@ impl ReadTx<'_> {
             "SELECT pos FROM events WHERE room_nid = ?1 AND pos IS NOT NULL ORDER BY pos LIMIT 1";
         self.optional(sql, [room], |row| row.get(0))
     }
-}
-
-fn bound(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
