@@ -9,3 +9,4 @@ mod history;
 mod invites;
 mod joins;
 mod nation;
+mod random;
