@@ -235,6 +235,16 @@ impl ReadTx<'_> {
         }
     }
 
+    /// The events of one type in a room's current state.
+    pub fn client_state_of_type(&self, room: RoomNid, event_type: &str) -> Result<Vec<ClientRow>> {
+        let sql = select_client_rows!(
+            "FROM current_state s JOIN events e ON e.event_nid = s.event_nid
+             JOIN event_json j ON j.event_nid = s.event_nid
+             WHERE s.room_nid = ?1 AND e.event_type = ?2"
+        );
+        self.all(sql, params![room, event_type], client_row)
+    }
+
     /// The membership events of a room's current state that have a given membership, or any.
     pub fn client_members(
         &self,

@@ -23,7 +23,7 @@ pub(crate) struct Fields<'a> {
     #[serde(borrow)]
     pub(crate) content: &'a RawValue,
     pub(crate) state_key: Option<String>,
-    origin_server_ts: i64,
+    pub(crate) origin_server_ts: i64,
     #[serde(borrow, default)]
     redacts: Option<&'a RawValue>,
 }

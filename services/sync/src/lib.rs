@@ -11,6 +11,7 @@ mod context;
 mod ephemeral;
 mod error;
 mod filter;
+mod hierarchy;
 mod history;
 mod member_summary;
 mod members;

@@ -1,6 +1,6 @@
 //! What a room says of itself to those who are not in it.
 
-use luxchat_store::{ReadTx, Room};
+use luxchat_store::{ReadTx, Room, RoomNid};
 use ruma::{
     OwnedMxcUri, OwnedRoomAliasId, OwnedRoomOrAliasId, UInt,
     events::{
@@ -32,29 +32,62 @@ impl Sync {
         self.store
             .read(move |tx| {
                 let room = find(tx, &room)?.ok_or(Error::NotFound("room"))?;
-                let member = match &viewer {
+                let summary = summarise(tx, &room)?;
+                if !may_know(tx, viewer.as_ref(), &room, &summary)? {
+                    return Err(Error::NotFound("room"));
+                }
+                let membership = match &viewer {
                     Some(viewer) => tx.member(room.nid, viewer.user)?,
                     None => None,
-                };
-                let membership = member.map(|member| member.membership);
-                let summary = summarise(tx, &room)?;
-                let is_open = summary.world_readable
-                    || !matches!(
-                        summary.join_rule,
-                        JoinRuleSummary::Invite | JoinRuleSummary::Private
-                    );
-                let is_known = matches!(
-                    membership,
-                    Some(MembershipState::Join | MembershipState::Invite | MembershipState::Knock)
-                );
-                if is_open || is_known {
-                    Ok((summary, membership))
-                } else {
-                    Err(Error::NotFound("room"))
                 }
+                .map(|member| member.membership);
+                Ok((summary, membership))
             })
             .await
     }
+}
+
+/// Whether somebody may know of a room: who has to do with it, who could come in or ask to, and anyone where the room is
+/// open to the world.
+pub(crate) fn may_know(
+    tx: &ReadTx<'_>,
+    viewer: Option<&Viewer>,
+    room: &Room,
+    summary: &RoomSummary,
+) -> Result<bool> {
+    if summary.world_readable {
+        return Ok(true);
+    }
+    let membership = |room: RoomNid| -> Result<Option<MembershipState>> {
+        let member = match viewer {
+            Some(viewer) => tx.member(room, viewer.user)?,
+            None => None,
+        };
+        Ok(member.map(|member| member.membership))
+    };
+    let own = membership(room.nid)?;
+    if own == Some(MembershipState::Ban) {
+        return Ok(false);
+    }
+    match &summary.join_rule {
+        JoinRuleSummary::Public | JoinRuleSummary::Knock | JoinRuleSummary::KnockRestricted(_) => {
+            return Ok(true);
+        }
+        JoinRuleSummary::Restricted(restricted) => {
+            for allowed in &restricted.allowed_room_ids {
+                if let Some(allowed) = tx.room_by_id(allowed)?
+                    && membership(allowed.nid)? == Some(MembershipState::Join)
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(matches!(
+        own,
+        Some(MembershipState::Join | MembershipState::Invite | MembershipState::Knock)
+    ))
 }
 
 /// What a room says of itself. What makes no sense in its state is left out.

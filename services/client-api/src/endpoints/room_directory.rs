@@ -20,6 +20,7 @@ use ruma::{
                 set_room_visibility::v3 as set_room_visibility,
             },
             room::{Visibility, aliases::v3 as room_aliases, get_summary::v1 as get_summary},
+            space::get_hierarchy::v1 as get_hierarchy,
         },
         error::ErrorKind,
         federation::directory::get_public_rooms_filtered::v1 as remote_public_rooms,
@@ -43,6 +44,7 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<get_public_rooms::Request, _>(list)
         .endpoint::<get_public_rooms_filtered::Request, _>(search)
         .endpoint::<get_summary::Request, _>(summary)
+        .endpoint::<get_hierarchy::Request, _>(hierarchy)
 }
 
 async fn resolve(
@@ -222,6 +224,15 @@ async fn summary(
     Ok(Reply(response))
 }
 
+async fn hierarchy(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<get_hierarchy::Request>,
+) -> Answer<get_hierarchy::Response> {
+    let response = state.sync.hierarchy(session.viewer(), request).await?;
+    Ok(Reply(response))
+}
+
 #[cfg(test)]
 mod tests {
     use http::Method;
@@ -323,5 +334,56 @@ mod tests {
         assert_eq!(refused.error(), (404, "M_NOT_FOUND"));
         let own = server.get(&summary(&closed), &alice).await.ok();
         assert_eq!(own["membership"], "join");
+    }
+    #[tokio::test]
+    async fn a_space_leads_to_the_rooms_in_it() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let space = async |name: &str| {
+            let request = json!({
+                "name": name,
+                "preset": "public_chat",
+                "creation_content": { "type": "m.space" },
+            });
+            server.room(&alice, request).await
+        };
+        let top = space("Top").await;
+        let inner = space("Inner").await;
+        let open = json!({ "name": "Open", "preset": "public_chat" });
+        let open = server.room(&alice, open).await;
+        let closed = server.room(&alice, json!({ "name": "Closed" })).await;
+        for (parent, child, order) in [
+            (&top, &inner, "b"),
+            (&top, &closed, "a"),
+            (&inner, &open, "a"),
+            // Round and round is not for ever.
+            (&inner, &top, "b"),
+        ] {
+            let path = format!("/_matrix/client/v3/rooms/{parent}/state/m.space.child/{child}");
+            let content = json!({ "via": ["example.org"], "order": order });
+            server.put(&path, &alice, content).await.ok();
+        }
+        let path = format!("/_matrix/client/v1/rooms/{top}/hierarchy");
+        let names = async |token: &str, query: &str| {
+            let found = server.get(&format!("{path}?{query}"), token).await.ok();
+            let rooms = found["rooms"].as_array().unwrap().iter();
+            let names = rooms.map(|room| room["name"].as_str().unwrap().to_owned());
+            (names.collect::<Vec<_>>(), found["next_batch"].clone())
+        };
+        let all = ["Top", "Closed", "Inner", "Open"];
+        assert_eq!(names(&alice, "").await.0, all);
+        assert_eq!(names(&bob, "").await.0, ["Top", "Inner", "Open"]);
+        assert_eq!(names(&alice, "max_depth=1").await.0, all[..3]);
+        let (first, next) = names(&alice, "limit=3").await;
+        assert_eq!(first, all[..3]);
+        let query = format!("limit=3&from={}", next.as_str().unwrap());
+        assert_eq!(
+            names(&alice, &query).await,
+            (vec!["Open".to_owned()], Value::Null)
+        );
+        let path = format!("/_matrix/client/v1/rooms/{closed}/hierarchy");
+        let refused = server.get(&path, &bob).await;
+        assert_eq!(refused.error(), (403, "M_FORBIDDEN"));
     }
 }
