@@ -28,14 +28,14 @@ mod migrations;
 mod names;
 mod nid;
 mod one_time_keys;
-mod read_positions;
 mod pdu;
+mod read_positions;
 mod readers;
-mod rooms;
 mod receipts;
-mod relations;
 mod received_transactions;
+mod relations;
 mod remote_devices;
+mod rooms;
 mod server_keys;
 mod store;
 mod sync_queries;
@@ -54,24 +54,24 @@ pub use self::{
     device_list_updates::DeviceListUpdates,
     device_lists::DeviceListChanges,
     error::{Error, Result},
+    highlights::TimelinePlace,
     hub::{Announcement, Listener, Topic},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
     key_signatures::{KeySignature, with_signatures},
-    one_time_keys::OneTimeKeyUpload,
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
-    server_keys::{ServerKey, ServerKeyDocument},
+    one_time_keys::OneTimeKeyUpload,
+    pdu::Pdu,
     read_positions::Unread,
-    highlights::TimelinePlace,
     receipts::{OutgoingReceipt, Receipt},
     relations::{Relation, RelationCount},
-    sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
-    pdu::Pdu,
-    rooms::{
-        AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, Event, EventStatus, Inserted, Member, NewEvent, Redaction, Room, StateChange,
-        StateEntry, Tip, Visibility,
-    },
     remote_devices::{RemoteDeviceList, RemoteDevices},
+    rooms::{
+        AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, Event, EventStatus, Inserted, Member, NewEvent,
+        Redaction, Room, StateChange, StateEntry, Tip, Visibility,
+    },
+    server_keys::{ServerKey, ServerKeyDocument},
     store::{Config, Store},
+    sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
     to_device::{ToDeviceBatch, ToDeviceOutbox},
     tx::{ReadTx, WriteTx},
 };
