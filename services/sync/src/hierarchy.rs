@@ -140,7 +140,7 @@ impl Walk<'_, '_> {
 
 fn child(json: &str) -> Result<Option<Child>> {
     #[derive(Serialize)]
-    struct Event<'a> {
+    struct ChildState<'a> {
         content: &'a RawValue,
         origin_server_ts: i64,
         sender: &'a str,
@@ -149,7 +149,7 @@ fn child(json: &str) -> Result<Option<Child>> {
         event_type: &'a str,
     }
     let fields = Fields::parse(json)?;
-    let raw: Raw<HierarchySpaceChildEvent> = raw(&Event {
+    let raw: Raw<HierarchySpaceChildEvent> = raw(&ChildState {
         content: fields.content,
         origin_server_ts: fields.origin_server_ts,
         sender: &fields.sender,

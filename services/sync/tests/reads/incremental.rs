@@ -246,3 +246,38 @@ async fn a_token_from_a_lost_future_starts_anew() {
     assert!(response.rooms.join.contains_key(the_room()));
     assert_eq!(token(&response), world.position().await);
 }
+
+#[tokio::test]
+async fn what_loses_in_a_fork_shows_but_does_not_count() {
+    for visibility in ["shared", "joined"] {
+        let world = World::new().await;
+        world.room(the_room(), alice(), visibility).await;
+        let topic = json!({ "topic": "wins" });
+        let wins = world
+            .state(the_room(), alice(), "m.room.topic", "", topic)
+            .await;
+        let since = token(&world.initial(alice()).await);
+        let topic = json!({ "topic": "loses" });
+        world.put_beside(eve(), "m.room.topic", topic, 1).await;
+        let request = SyncRequest {
+            use_state_after: true,
+            ..since_request(since, json!({}))
+        };
+        let response = world.sync(alice(), request).await;
+        let room = joined(&response, the_room());
+        let timeline = plain(&room.timeline.events);
+        assert_eq!(timeline[0]["event_id"], "$beside");
+        assert_eq!(timeline[0]["unsigned"]["membership"], "join");
+        // Where it was sent, there was no topic to replace.
+        assert!(timeline[0]["unsigned"].get("replaces_state").is_none());
+        assert!(state_events(&room.state).is_empty());
+        let viewer = world.viewer(alice()).await;
+        let kind = ruma::events::StateEventType::RoomTopic;
+        let current = world
+            .sync
+            .state_event(viewer, the_room().to_owned(), kind, String::new())
+            .await
+            .unwrap();
+        assert_eq!(plain(&[current])[0]["event_id"], wins.as_str());
+    }
+}

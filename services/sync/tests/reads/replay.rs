@@ -165,7 +165,7 @@ async fn check(acts: Vec<Act>, limits: Vec<u8>, every: usize, after: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn steps_of_any_size_lead_to_the_same_room(

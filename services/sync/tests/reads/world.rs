@@ -177,6 +177,27 @@ impl World {
             .await
     }
 
+    /// Puts a state event where the room stood `behind` changes ago, and lets it lose against the current state.
+    pub(crate) async fn put_beside(
+        &self,
+        sender: &UserId,
+        event_type: &str,
+        content: Value,
+        behind: i64,
+    ) -> OwnedEventId {
+        let event_id: OwnedEventId = "$beside".try_into().unwrap();
+        let event = json!({
+            "room_id": the_room(), "sender": sender, "type": event_type, "state_key": "", "content": content,
+            "origin_server_ts": 900_000, "prev_events": [], "auth_events": [], "depth": 1,
+        });
+        let pdu = Pdu::parse(event_id.clone(), event.to_string(), EventStatus::Accepted).unwrap();
+        self.store
+            .write(move |tx| insert_beside(tx, &pdu, behind))
+            .await
+            .unwrap();
+        event_id
+    }
+
     pub(crate) async fn put(&self, put: Put<'_>) -> OwnedEventId {
         let number = self.events.fetch_add(1, Ordering::Relaxed);
         let event_id = EventId::parse(format!("$event{number}")).unwrap();
@@ -323,6 +344,36 @@ fn insert(
         tx.change_current_state(&mut room, &[StateChange { key, event }], inserted.seq)?;
     }
     tx.note_missing_prevs(room.nid, inserted.nid, pdu.event_id(), pdu.prev_events())?;
+    tx.announce(Topic::Room(room.nid));
+    Ok(())
+}
+
+fn insert_beside(tx: &mut WriteTx<'_>, pdu: &Pdu, behind: i64) -> luxchat_store::Result<()> {
+    let room = tx.room_by_id(pdu.room_id())?.unwrap();
+    let head = room.current.unwrap();
+    let before = Coordinate {
+        chain: head.chain,
+        ord: head.ord - behind,
+    };
+    let after = tx.fork_coordinate(&room, before)?;
+    let inserted = tx
+        .insert_event(NewEvent {
+            room: room.nid,
+            pdu,
+            status: EventStatus::Accepted,
+            visibility: Visibility::Newest,
+            before: Some(before),
+            after: Some(after),
+            is_own: false,
+            outgoing: false,
+            notifies: false,
+        })?
+        .unwrap();
+    let change = StateChange {
+        key: inserted.state_key.unwrap(),
+        event: Some(inserted.nid),
+    };
+    tx.record_changes(after, &[change], inserted.seq)?;
     tx.announce(Topic::Room(room.nid));
     Ok(())
 }
