@@ -63,6 +63,10 @@ pub enum Error {
     #[error("user-interactive authentication is needed")]
     Interaction(Box<UiaaInfo>),
 
+    /// The proof is that of another user.
+    #[error("the authentication is another user's")]
+    NotTheOwner,
+
     /// The name of a profile field is longer than 255 bytes.
     #[error("the name of the profile field is too long")]
     KeyTooLarge,

@@ -178,11 +178,14 @@ pub(crate) fn local_user_id(
     name: &str,
     server_name: &ServerName,
 ) -> Result<OwnedUserId, IdParseError> {
-    if name.starts_with('@') {
-        UserId::parse(name)
-    } else {
-        UserId::parse_with_server_name(name.to_lowercase(), server_name)
+    if !name.starts_with('@') {
+        return UserId::parse_with_server_name(name.to_lowercase(), server_name);
     }
+    let user_id = UserId::parse(name)?;
+    if user_id.server_name() != server_name {
+        return Ok(user_id);
+    }
+    UserId::parse_with_server_name(user_id.localpart().to_lowercase(), server_name)
 }
 
 #[derive(Clone)]
@@ -259,7 +262,7 @@ mod tests {
     async fn a_user_logs_in_by_any_form_of_their_name() {
         let fixture = Fixture::new();
         fixture.create("alice").await;
-        for name in ["alice", "Alice", "@alice:example.org"] {
+        for name in ["alice", "Alice", "@alice:example.org", "@ALICE:example.org"] {
             let login = fixture.log_in(name, NewDevice::default()).await;
             assert_eq!(fixture.session(&login).await.user_id, "@alice:example.org");
             assert_eq!((&login.refresh_token, login.expires_in), (&None, None));
@@ -302,12 +305,12 @@ mod tests {
     async fn an_account_has_only_so_many_devices() {
         let fixture = Fixture::new();
         fixture.create("alice").await;
-        for device in ["A", "B", "C", "A"] {
+        for device in ["A", "B", "C", "D", "A"] {
             fixture.log_in("alice", refreshing(device)).await;
         }
         let refused = fixture
             .accounts
-            .login("alice", PASSWORD.to_owned(), refreshing("D"))
+            .login("alice", PASSWORD.to_owned(), refreshing("E"))
             .await;
         assert!(matches!(refused, Err(Error::TooMany("devices"))));
     }

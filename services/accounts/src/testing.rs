@@ -33,7 +33,7 @@ impl Fixture {
         let config = Config {
             registration,
             password_cost: PasswordCost::cheap(),
-            max_devices: 3,
+            max_devices: 4,
             ..Config::default()
         };
         Self {

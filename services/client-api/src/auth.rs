@@ -128,11 +128,13 @@ async fn even_locked(parts: &mut Parts, state: &State) -> Result<Option<Session>
 /// The token of the `Authorization` header, else that of the query.
 /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens).
 pub(crate) fn access_token(parts: &Parts) -> Option<&str> {
-    let Some(header) = parts.headers.get(AUTHORIZATION) else {
-        return query_value(parts.uri.query()?, "access_token");
+    let token = if let Some(header) = parts.headers.get(AUTHORIZATION) {
+        let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    } else {
+        query_value(parts.uri.query()?, "access_token")
     };
-    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    token.filter(|token| !token.is_empty())
 }
 
 /// The first value of `key`. It stays as it is: tokens bear nothing that needs percent-encoding.
@@ -167,6 +169,9 @@ mod tests {
         assert_eq!(token("/x", Some("bearer  h")).as_deref(), Some("h"));
         assert_eq!(token("/x?access_token=q", Some("Basic h")), None);
         assert_eq!(token("/x?no_access_token=q", None), None);
-        assert_eq!(token("/x", None), None);
+        for nothing in ["/x", "/x?access_token=", "/x?access_token"] {
+            assert_eq!(token(nothing, None), None);
+            assert_eq!(token(nothing, Some("Bearer ")), None);
+        }
     }
 }

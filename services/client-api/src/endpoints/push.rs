@@ -198,6 +198,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn actions_of_former_days_are_kept() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let rule = format!("{RULES}/global/sender/@bob:example.org");
+        let actions = json!({ "actions": ["dont_notify"] });
+        server.put(&rule, &token, actions).await.ok();
+        let rules = server.get(RULES, &token).await.ok();
+        assert_eq!(
+            rules["global"]["sender"][0]["actions"],
+            json!(["dont_notify"])
+        );
+    }
+
+    #[tokio::test]
     async fn the_servers_rules_are_not_the_users() {
         let server = Server::new();
         let token = server.user("alice").await;

@@ -22,7 +22,9 @@ impl From<AccountsError> for Error {
             E::Deactivated => {
                 ApiError::new(StatusCode::FORBIDDEN, ErrorKind::UserDeactivated, message)
             }
-            E::WrongCredentials | E::RegistrationDisabled => ApiError::forbidden(message),
+            E::WrongCredentials | E::NotTheOwner | E::RegistrationDisabled => {
+                ApiError::forbidden(message)
+            }
             E::SharedSecret(_) => ApiError::new(StatusCode::FORBIDDEN, ErrorKind::Unknown, message),
             E::InvalidRegistrationToken => {
                 ApiError::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, message)
