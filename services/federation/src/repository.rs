@@ -147,3 +147,6 @@ fn list_of(enrolled: EnrolledDirectory, now: Timestamp) -> Result<Bundle> {
         expires: Timestamp::MAX,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use axum::{
     Router,
     response::{IntoResponse, Response as HttpResponse},
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{StatusCode, header::CONTENT_TYPE};
 use luxchat_http::{ApiError, Endpoints, Matrix};
 use luxchat_rooms::{PduError, Received};
@@ -107,15 +108,11 @@ async fn work_in(state: &State, origin: &ServerName, request: Request) -> Result
         .filter_map(|raw| parse(origin, raw))
         .partition(comes_before_events);
 
-    for edu in first {
-        receive_edu(state, origin, edu).await?;
-    }
+    receive_edus(state, origin, first).await?;
     let parallel = state.config().parallel_rooms;
     let received = state.rooms.receive_pdus(origin, request.pdus, parallel);
     let response = response(origin, received.await?)?;
-    for edu in last {
-        receive_edu(state, origin, edu).await?;
-    }
+    receive_edus(state, origin, last).await?;
     let body = response
         .try_into_http_response::<Vec<u8>>()
         .map_err(ApiError::internal)?
@@ -139,6 +136,15 @@ fn comes_before_events(edu: &Edu) -> bool {
         edu,
         Edu::DeviceListUpdate(_) | Edu::SigningKeyUpdate(_) | Edu::DirectToDevice(_)
     )
+}
+
+/// Hands in EDUs in their order, without waiting for one to be on disk before the next: they share commits.
+async fn receive_edus(state: &State, origin: &ServerName, edus: Vec<Edu>) -> Result<(), Error> {
+    stream::iter(edus)
+        .map(|edu| receive_edu(state, origin, edu))
+        .buffered(MAX_EDUS)
+        .try_for_each(async |()| Ok(()))
+        .await
 }
 
 /// Hands an EDU to the service that it is for. One that is wrong is dropped; one that could not be stored fails the
