@@ -20,7 +20,7 @@ use crate::{
 const FETCH_SINGLY: usize = 40;
 
 /// Entries that a state may have, and events its auth chain.
-const MAX_STATE: usize = 100_000;
+pub(crate) const MAX_STATE: usize = 100_000;
 
 impl Rooms {
     /// The states after some events, which the origin has and this server does not have, for want of the events before

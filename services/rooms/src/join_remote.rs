@@ -17,7 +17,7 @@ use crate::{
     accept::authorise_as_current,
     append,
     assess::difference,
-    gap_states::state_of,
+    gap_states::{MAX_STATE, state_of},
     handshake::{Completed, Wish},
     receive::Inbound,
     receive_checks::{
@@ -81,6 +81,9 @@ impl Rooms {
         let room = inbound.room.nid;
         if self.store.read(move |tx| tx.is_resident(room)).await? {
             return self.join_resident(&inbound, &pdu).await;
+        }
+        if answer.state.len().max(answer.auth_chain.len()) > MAX_STATE {
+            return Err(PduError::Limit("the state of the room").into());
         }
         let state = ids_of_answer(answer.state.clone(), &join.rules).await?;
         let mut events = answer.auth_chain;

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -21,6 +22,9 @@ use crate::{
     receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
     version::rules_of,
 };
+
+/// How long one PDU may keep its room waiting while what it needs is fetched.
+const RECEIVE_TIME: Duration = Duration::from_secs(60);
 
 /// What became of the PDUs of a transaction, by event id.
 pub type Received = BTreeMap<OwnedEventId, Result<(), PduError>>;
@@ -173,7 +177,7 @@ impl Rooms {
                 left = rest;
                 continue;
             }
-            let result = self.receive_one(inbound, next).await;
+            let result = self.receive_in_time(inbound, next).await;
             if let Err(error) = &result {
                 tracing::warn!(
                     origin = %inbound.origin,
@@ -207,6 +211,15 @@ impl Rooms {
                 Ok((known, new))
             })
             .await
+    }
+
+    /// Takes in one event, unless its origin takes too long to say what it builds upon. What was fetched by then stays.
+    async fn receive_in_time(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<(), PduError> {
+        tokio::time::timeout(RECEIVE_TIME, self.receive_one(inbound, pdu))
+            .await
+            .unwrap_or(Err(PduError::Limit(
+                "the time to fetch what it builds upon",
+            )))
     }
 
     /// Takes in one event, fetching what it needs. The caller holds the room's lock.

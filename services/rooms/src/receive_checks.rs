@@ -222,3 +222,71 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .await
         .map_err(PduError::task)
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::RoomVersionId;
+    use serde_json::{Value, json, value::to_raw_value};
+
+    use super::*;
+
+    fn event() -> Value {
+        json!({
+            "auth_events": [], "content": {}, "depth": 3, "hashes": { "sha256": "" },
+            "origin_server_ts": 1, "prev_events": ["$a"], "room_id": "!r:one", "sender": "@a:one",
+            "signatures": {}, "type": "m.room.message",
+        })
+    }
+
+    fn parse(event: &Value) -> Result<ParsedPdu, PduError> {
+        let rules = RoomVersionId::V11.rules().unwrap();
+        check_format(parse_object(&to_raw_value(event).unwrap())?, &rules)
+    }
+
+    #[test]
+    fn what_others_say_beside_the_event_does_not_count() {
+        let plain = parse(&event()).unwrap();
+        let mut other = event();
+        other["unsigned"] = json!({ "age": 5 });
+        let parsed = parse(&other).unwrap();
+        assert_eq!(parsed.event_id, plain.event_id);
+        assert_eq!(parsed.object, plain.object);
+    }
+
+    #[test]
+    fn numbers_that_canonical_json_does_not_know_are_refused() {
+        for number in [json!(1.5), json!(9_007_199_254_740_992_u64)] {
+            let mut event = event();
+            event["content"]["n"] = number;
+            assert!(matches!(parse(&event), Err(PduError::Format(_))));
+        }
+    }
+
+    #[test]
+    fn malformed_fields_are_refused() {
+        let long = "x".repeat(256);
+        for (field, value) in [
+            ("depth", json!(-1)),
+            ("depth", json!("3")),
+            ("sender", json!(5)),
+            ("type", json!(long)),
+            ("state_key", json!(long)),
+            ("room_id", Value::Null),
+            ("prev_events", json!({})),
+            ("auth_events", json!(vec!["$a"; 11])),
+            ("event_id", json!("$a")),
+            ("content", json!({ "body": "x".repeat(66_000) })),
+        ] {
+            let mut event = event();
+            event[field] = value;
+            assert!(matches!(parse(&event), Err(PduError::Format(_))), "{field}");
+        }
+    }
+
+    #[test]
+    fn texts_are_bounded_before_they_are_parsed() {
+        let mut event = event();
+        event["unsigned"] = json!("x".repeat(MAX_TEXT));
+        assert!(matches!(parse(&event), Err(PduError::Format(_))));
+    }
+}

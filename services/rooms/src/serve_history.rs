@@ -59,7 +59,9 @@ impl Rooms {
             .read(move |tx| {
                 let server = tx.server_nid(&origin)?.ok_or(Error::NotFound("event"))?;
                 for room in tx.rooms_of_server(server)? {
-                    if let Some(event) = tx.event(room, &event_id)? {
+                    if let Some(event) = tx.event(room, &event_id)?
+                        && event.status != EventStatus::Rejected
+                    {
                         let room = open_room_for_member(tx, &origin, &tx.room_id(room)?)?;
                         return PeerView::new(tx, &room, &origin).show(event);
                     }
@@ -185,6 +187,7 @@ impl Rooms {
             .read(move |tx| {
                 let room = open_room_for_member(tx, &origin, &room_id)?;
                 let mut walk = Walk::new(tx, &room);
+                walk.min_depth = gap.min_depth;
                 walk.visited
                     .extend(gap.earliest.iter().chain(&gap.latest).cloned());
                 for event_id in gap.latest.iter().take(MAX_MISSING) {
@@ -197,9 +200,7 @@ impl Rooms {
                 while events.len() < gap.limit.min(MAX_MISSING)
                     && let Some(event) = walk.next()?
                 {
-                    if event.status != EventStatus::Rejected
-                        && event.pdu()?.depth() >= gap.min_depth
-                    {
+                    if event.status != EventStatus::Rejected {
                         events.push(view.show(event)?);
                     }
                 }
@@ -240,6 +241,8 @@ impl Rooms {
 struct Walk<'t, 'c> {
     tx: &'t ReadTx<'c>,
     room: &'t Room,
+    /// Events of a smaller depth are left aside.
+    min_depth: i64,
     visited: HashSet<OwnedEventId>,
     /// By depth; the integer id breaks ties.
     ahead: BinaryHeap<(i64, EventNid)>,
@@ -250,6 +253,7 @@ impl<'t, 'c> Walk<'t, 'c> {
         Self {
             tx,
             room,
+            min_depth: i64::MIN,
             visited: HashSet::new(),
             ahead: BinaryHeap::new(),
         }
@@ -262,7 +266,9 @@ impl<'t, 'c> Walk<'t, 'c> {
             && !event.is_outlier()
         {
             let depth = event.pdu()?.depth();
-            self.ahead.push((depth, event.nid));
+            if depth >= self.min_depth {
+                self.ahead.push((depth, event.nid));
+            }
         }
         Ok(())
     }
