@@ -46,12 +46,20 @@ impl Server {
         let store = Store::open(config).unwrap();
         let key = Ed25519KeyPair::from_der(&Ed25519KeyPair::generate(), "1".to_owned()).unwrap();
         let federation = Federation::in_memory(store.clone(), key, network.clone()).unwrap();
-        let rooms = Rooms::new(store.clone(), federation.clone(), Default::default());
-        let encryption = Encryption::new(store.clone(), federation.clone(), Default::default());
+        let rooms = Rooms::new(
+            store.clone(),
+            federation.clone(),
+            luxchat_rooms::Config::default(),
+        );
+        let encryption = Encryption::new(
+            store.clone(),
+            federation.clone(),
+            luxchat_encryption::Config::default(),
+        );
         let typing = Typing::new(store.clone());
         let services = Services {
             store: store.clone(),
-            accounts: Accounts::new(store.clone(), Default::default()).unwrap(),
+            accounts: Accounts::new(store.clone(), luxchat_accounts::Config::default()).unwrap(),
             rooms: rooms.clone(),
             encryption,
             typing: typing.clone(),

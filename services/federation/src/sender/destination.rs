@@ -108,6 +108,13 @@ struct Progress {
     retry_ts: u64,
 }
 
+impl Progress {
+    /// Whether cursors that moved over nothing are to be written down: now and then, and to clear noted failures.
+    fn is_worth_noting(&self, cursors: Cursors) -> bool {
+        self.failures > 0 || cursors.pdus.0 - self.stored.pdus.0 >= IDLE_ADVANCE
+    }
+}
+
 /// How far a batch brings its destination.
 #[derive(Clone, Copy)]
 struct Reach {
@@ -213,7 +220,7 @@ impl Destination {
             if !batch.is_empty() {
                 self.send(batch).await?;
                 self.settle(progress, reach).await?;
-            } else if reach.to_device.is_some() || self.is_worth_noting(progress, reach.cursors) {
+            } else if reach.to_device.is_some() || progress.is_worth_noting(reach.cursors) {
                 self.settle(progress, reach).await?;
             } else {
                 progress.cursors = reach.cursors;
@@ -222,11 +229,6 @@ impl Destination {
                 return Ok(());
             }
         }
-    }
-
-    /// Whether cursors that moved over nothing are to be written down: now and then, and to clear noted failures.
-    fn is_worth_noting(&self, progress: &Progress, cursors: Cursors) -> bool {
-        progress.failures > 0 || cursors.pdus.0 - progress.stored.pdus.0 >= IDLE_ADVANCE
     }
 
     async fn send(&self, batch: Batch) -> Result<()> {

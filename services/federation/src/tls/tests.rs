@@ -153,10 +153,10 @@ async fn nobody_federates_by_an_expired_list() {
     let serving = b.federation(list.clone());
     let _stop = b.serve(&serving, router()).drop_guard();
     let calling = a.federation(list);
-    b.clock.advance(Duration::from_secs(25 * 60 * 60));
+    b.clock.advance(Duration::from_hours(25));
     let why = refusal(ask(&calling, &b.name).await);
     assert!(why.contains("AccessDenied"), "{why}");
-    a.clock.advance(Duration::from_secs(25 * 60 * 60));
+    a.clock.advance(Duration::from_hours(25));
     let denied = ask(&calling, &b.name).await;
     assert!(matches!(denied, Err(Error::Denied { .. })), "{denied:?}");
 }
