@@ -1,6 +1,6 @@
 //! A room in memory, for tests of the tables.
 
-use ruma::{EventId, RoomVersionId, UserId, room_id, server_name};
+use ruma::{EventId, RoomVersionId, room_id, server_name};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -126,10 +126,5 @@ impl TestRoom<'_> {
         };
         let inserted = self.insert(&fields, Visibility::Hidden);
         (inserted.state_key.unwrap(), inserted.nid)
-    }
-
-    pub(super) fn user(&self, user: &str) -> crate::UserNid {
-        let user = <&UserId>::try_from(user).unwrap();
-        self.tx.user_nid(user).unwrap().unwrap()
     }
 }
