@@ -138,6 +138,8 @@ CREATE TABLE event_relations (
     pos       INTEGER NOT NULL,
     child_nid INTEGER NOT NULL REFERENCES events,
     rel_type  TEXT NOT NULL,
+    -- Whether the child counts as unread for those who have not seen it.
+    notifies  INTEGER NOT NULL CHECK (notifies IN (0, 1)),
     PRIMARY KEY (room_nid, parent_id, pos)
 ) STRICT, WITHOUT ROWID;
 
@@ -492,7 +494,7 @@ CREATE INDEX device_changes_by_user ON device_changes (user_nid, seq);
 
 CREATE INDEX device_lists_by_seq ON device_lists (seq);
 
-CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, parent_id, pos)
+CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, pos, parent_id)
     WHERE rel_type = 'm.thread';
 
 CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NULL;

@@ -35,6 +35,8 @@ pub struct TimelinePlace {
     pub sender: UserNid,
     /// Whether this server made it: then its sender has read the room so far.
     pub is_own: bool,
+    /// Whether it counts as unread for those who have not seen it.
+    pub notifies: bool,
 }
 
 impl WriteTx<'_> {
@@ -125,14 +127,15 @@ impl WriteTx<'_> {
             return Ok(());
         }
         self.execute(
-            "INSERT INTO event_relations (room_nid, parent_id, pos, child_nid, rel_type)
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+            "INSERT INTO event_relations (room_nid, parent_id, pos, child_nid, rel_type, notifies)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
             params![
                 place.room,
                 relation.event_id.as_str(),
                 place.pos,
                 place.event,
                 relation.rel_type,
+                place.notifies,
             ],
         )?;
         Ok(())

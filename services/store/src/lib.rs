@@ -61,7 +61,7 @@ pub use self::{
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
     one_time_keys::OneTimeKeyUpload,
     pdu::Pdu,
-    read_positions::Unread,
+    read_positions::{Unread, UnreadCount},
     receipts::{OutgoingReceipt, Receipt},
     relations::{Relation, RelationCount},
     remote_devices::{RemoteDeviceList, RemoteDevices},

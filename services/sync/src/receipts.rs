@@ -143,7 +143,7 @@ impl Mark {
             &self.event_id,
             now,
         )?;
-        // Counts are per room: reading one thread leaves them alone.
+        // What is read of a thread is looked up in its receipts.
         if !matches!(self.thread, ReceiptThread::Thread(_)) {
             tx.set_read_position(user, room, pos)?;
         }

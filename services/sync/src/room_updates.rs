@@ -1,7 +1,8 @@
 //! What a sync says of one room.
 
 use luxchat_store::{
-    ClientRow, Position, RoomAccountData, RoomNid, StateSelection, Stretch, UserNid, UserRoom,
+    ClientRow, Position, RoomAccountData, RoomNid, StateSelection, Stretch, UnreadCount, UserNid,
+    UserRoom,
 };
 use ruma::{
     RoomId, UInt,
@@ -94,7 +95,7 @@ impl Pass<'_, '_> {
             || !joined.state.is_empty()
             || !joined.ephemeral.is_empty()
             || !joined.account_data.is_empty();
-        joined.unread_notifications = self.unread(room.nid)?;
+        self.count_unread(room.nid, &mut joined)?;
         Ok(has_news.then_some(joined))
     }
 
@@ -271,12 +272,21 @@ impl Pass<'_, '_> {
         )
     }
 
-    fn unread(&self, room: RoomNid) -> Result<UnreadNotificationsCount> {
+    /// Adds what is unread: that of threads apart where the client asks for it.
+    fn count_unread(&self, room: RoomNid, joined: &mut v3::JoinedRoom) -> Result<()> {
         let unread = self.tx.unread(self.viewer.user, room)?;
-        let mut counts = UnreadNotificationsCount::new();
-        counts.notification_count = Some(UInt::new_saturating(unread.notifications));
-        counts.highlight_count = Some(UInt::new_saturating(unread.highlights));
-        Ok(counts)
+        let mut main = unread.main;
+        for (root, count) in unread.threads {
+            if !self.filter().room.timeline.unread_thread_notifications {
+                main.notifications += count.notifications;
+                main.highlights += count.highlights;
+            } else if let Ok(root) = root.try_into() {
+                let threads = &mut joined.unread_thread_notifications;
+                threads.insert(root, counts(count));
+            }
+        }
+        joined.unread_notifications = counts(main);
+        Ok(())
     }
 
     /// What an invited or knocking user may see: what the other server said, else some of the room's state. Their own
@@ -304,6 +314,13 @@ impl Pass<'_, '_> {
         events.push(Composer::stripped(own)?);
         Ok(events)
     }
+}
+
+fn counts(unread: UnreadCount) -> UnreadNotificationsCount {
+    let mut counts = UnreadNotificationsCount::new();
+    counts.notification_count = Some(UInt::new_saturating(unread.notifications));
+    counts.highlight_count = Some(UInt::new_saturating(unread.highlights));
+    counts
 }
 
 fn is_member(event: &Raw<AnyStrippedStateEvent>, user_id: &str) -> bool {

@@ -108,6 +108,7 @@ impl WriteTx<'_> {
                 notify_ord,
                 sender,
                 is_own: event.is_own,
+                notifies: event.notifies,
             };
             self.record_highlights(event.pdu, place)?;
         }

@@ -202,3 +202,50 @@ async fn receipts_are_for_members_and_their_events() {
     assert_eq!(data[0]["type"], "m.fully_read");
     assert_eq!(data[0]["content"]["event_id"], event_id.as_str());
 }
+
+#[tokio::test]
+async fn threads_are_counted_apart() {
+    let world = World::with_room().await;
+    world.member(the_room(), bob(), bob(), "join").await;
+    let root = world.message(the_room(), alice(), "root").await;
+    let reply = async |mention: bool| {
+        let relation = json!({ "rel_type": "m.thread", "event_id": root });
+        let mut content = json!({ "body": "reply", "m.relates_to": relation });
+        if mention {
+            content["m.mentions"] = json!({ "user_ids": [bob()] });
+        }
+        world
+            .event(the_room(), alice(), "m.room.message", content)
+            .await
+    };
+    let first = reply(false).await;
+    let second = reply(true).await;
+    assert_eq!(unread(&world, bob()).await, (3, 1));
+
+    let apart = async || {
+        let filter = json!({ "room": { "timeline": { "unread_thread_notifications": true } } });
+        let response = world.sync(bob(), filtered(filter)).await;
+        let room = serde_json::to_value(joined(&response, the_room())).unwrap();
+        let thread = &room["unread_thread_notifications"][root.as_str()];
+        let counts = [&room["unread_notifications"], thread];
+        counts.map(|counts| {
+            let count = |key: &str| counts[key].as_u64().unwrap_or_default();
+            (count("notification_count"), count("highlight_count"))
+        })
+    };
+    assert_eq!(apart().await, [(1, 0), (2, 1)]);
+    let read = async |event_id, thread| {
+        let kind = ReceiptKind::Private;
+        let set = world
+            .receipts
+            .set(bob(), the_room(), event_id, kind, thread);
+        set.await.unwrap();
+    };
+    read(&first, ReceiptThread::Thread(root.clone())).await;
+    assert_eq!(apart().await, [(1, 0), (1, 1)]);
+    read(&root, ReceiptThread::Main).await;
+    assert_eq!(apart().await, [(0, 0), (1, 1)]);
+    read(&second, ReceiptThread::Thread(root.clone())).await;
+    assert_eq!(apart().await, [(0, 0), (0, 0)]);
+    assert_eq!(unread(&world, bob()).await, (0, 0));
+}
