@@ -22,7 +22,7 @@ use crate::{
 const LONG_POLL_MS: u32 = 30_000;
 /// A message that has not reached everybody by then counts as lost.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
-const MESSAGES: u64 = 100;
+const MESSAGES: u64 = 1000;
 const WARM_UP_MESSAGES: u64 = 3;
 /// The text of a probe is this and its number.
 const PROBE: &str = "probe ";
