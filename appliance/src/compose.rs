@@ -41,6 +41,9 @@ use crate::{
 /// How often a box looks for a newer members list; one must be in force within a minute of its publication.
 const UPDATE_PERIOD: Duration = Duration::from_secs(20);
 
+/// How often the box lets go of what has served its time.
+const MAINTENANCE_PERIOD: Duration = Duration::from_hours(1);
+
 /// How long the start of a box may wait for its first members list.
 const FIRST_LIST_TIME: Duration = Duration::from_secs(5);
 
@@ -76,6 +79,7 @@ impl Sockets {
 #[derive(Debug)]
 pub struct Appliance {
     store: Store,
+    accounts: Accounts,
     federation: Federation,
     updates: Option<Arc<Updates>>,
     client_address: SocketAddr,
@@ -115,6 +119,7 @@ impl Appliance {
             status,
         };
 
+        let accounts = services.accounts.clone();
         let client_address = sockets.client.local_addr()?;
         let admin_address = sockets.admin.local_addr()?;
         let listeners = Listeners {
@@ -130,10 +135,11 @@ impl Appliance {
         listeners.operators(&data.socket(), admin_api::operate(admin))?;
 
         first_members_list(&federation, updates.as_deref()).await;
-        start_background(&lifecycle, &store, &federation, updates.as_ref());
+        start_background(&lifecycle, &store, &federation, updates.as_ref(), services);
         info!(server = %config.server_name, "the box serves");
         Ok(Self {
             store,
+            accounts,
             federation,
             updates,
             client_address,
@@ -176,7 +182,9 @@ impl Appliance {
     /// Stops serving: no new connections, requests end, the database closes. Returns whether all ended in time.
     pub async fn stop(self) -> bool {
         info!(server = %self.server_name(), "the box stops");
-        self.lifecycle.stop().await
+        let ended = self.lifecycle.stop().await;
+        self.accounts.flush_last_seen().await;
+        ended
     }
 }
 
@@ -335,6 +343,25 @@ impl Services {
     }
 }
 
+impl Services {
+    /// Lets go, now and again, of what has served its time: queues over their caps, ids kept against repetition.
+    async fn maintain(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(MAINTENANCE_PERIOD);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if let Err(error) = self.encryption.maintain().await {
+                warn!(%error, "the maintenance of device messages failed");
+            }
+            if let Err(error) = self.rooms.forget_old_transactions().await {
+                warn!(%error, "the maintenance of client transactions failed");
+            }
+        }
+    }
+}
+
 /// Puts routers behind sockets.
 struct Listeners<'a> {
     lifecycle: &'a Lifecycle,
@@ -422,6 +449,7 @@ fn start_background(
     store: &Store,
     federation: &Federation,
     updates: Option<&Arc<Updates>>,
+    services: Services,
 ) {
     let stop = || -> CancellationToken { lifecycle.stopping() };
     let sender = federation.start(stop());
@@ -434,6 +462,8 @@ fn start_background(
         let stop = stop();
         lifecycle.spawn(async move { updates.run(stop).await });
     }
+    let maintenance_stop = stop();
+    lifecycle.spawn(async move { services.maintain(maintenance_stop).await });
     let (store, stop) = (store.clone(), stop());
     lifecycle.spawn(feed_watchdog(stop, move || {
         let store = store.clone();

@@ -1,8 +1,12 @@
 //! How a box becomes a member: it makes its keys, asks, and takes in what the authority answers.
 
+use std::{path::Path, sync::Arc};
+
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use luxchat_bundle::{BoxKeys, Enrolment, RequestDetails, Role, SigningRequest, TrustStore, files};
+use luxchat_bundle::{
+    BoxKeys, DirectorySource, Enrolment, RequestDetails, Role, SigningRequest, TrustStore, files,
+};
 
 use crate::{config::Config, data_dir::DataDir};
 
@@ -42,7 +46,7 @@ pub fn request(config: &Config, data: &DataDir, now: Timestamp) -> Result<Signin
 }
 
 /// Takes in the authority's answer: checks that it is for this box and its keys, keeps the root of trust, then the answer.
-/// A later answer renews the certificate; it cannot change the root of trust.
+/// A later answer renews the certificate; its root of trust must follow from the one at hand.
 ///
 /// # Errors
 ///
@@ -54,18 +58,33 @@ pub fn install(
     now: Timestamp,
 ) -> Result<()> {
     enrolment.check(&config.server_name, &keys(data)?, now)?;
-    if let Some(previous) = installed(data)? {
-        if previous.root_fingerprint() != enrolment.root_fingerprint() {
-            bail!("the answer comes from another authority than the one this box is enrolled with");
-        }
-    } else if !data.trust().exists() {
-        TrustStore::create(&data.trust(), enrolment.trusted_root.as_bytes())?;
+    let root = enrolment.trusted_root.as_bytes();
+    if !data.trust().exists() {
+        TrustStore::create(&data.trust(), root)?;
+    } else if !TrustStore::open(&data.trust())?.knows_root(root) {
+        bail!(
+            "the answer's root of trust does not follow from the one this box is enrolled with: it is another \
+             authority's, or newer than the publications the box has seen (then add --repository)"
+        );
     }
     files::replace(
         &data.enrolment(),
         &enrolment.to_json(),
         files::Access::Public,
     )?;
+    Ok(())
+}
+
+/// Takes over a publication that came on a stick.
+///
+/// # Errors
+///
+/// Why it was refused: rollback, expiry, signatures. The last good one stays in force.
+pub async fn import(data: &DataDir, repository: &Path, now: Timestamp) -> Result<()> {
+    let trust = TrustStore::open(&data.trust())?;
+    trust
+        .update(Arc::new(DirectorySource::new(repository)), now)
+        .await?;
     Ok(())
 }
 

@@ -135,8 +135,8 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         if !self.data_dir.is_absolute() {
             return Err(format!(
-                "data_dir must be an absolute path, not {:?}",
-                self.data_dir
+                "data_dir must be an absolute path, not {}",
+                self.data_dir.display()
             ));
         }
         if !self.admin.listen.ip().is_loopback() {
@@ -188,11 +188,14 @@ mod tests {
 
     #[test]
     fn every_commented_setting_of_the_sample_is_the_default() {
-        let uncommented: String = SAMPLE
+        let lines: Vec<&str> = SAMPLE
             .lines()
             .map(|line| line.strip_prefix("#= ").unwrap_or(line))
-            .map(|line| format!("{line}\n"))
             .collect();
+        let uncommented = lines.join(
+            "
+",
+        );
         assert_ne!(uncommented, SAMPLE);
         let [plain, explicit] = [SAMPLE, &uncommented].map(|text| {
             let config = Config::parse(text)

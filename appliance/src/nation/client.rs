@@ -121,11 +121,11 @@ impl Client {
     ///
     /// What the server says.
     pub async fn join(&self, room: &str, via: &[&str]) -> Result<String> {
-        let via: String = via.iter().map(|server| format!("&via={server}")).collect();
+        let via: Vec<String> = via.iter().map(|server| format!("via={server}")).collect();
         let path = format!(
             "/_matrix/client/v3/join/{}?{}",
             room.replace('#', "%23"),
-            via.trim_start_matches('&')
+            via.join("&")
         );
         text(
             &self.call(Method::POST, &path, Some(&json!({}))).await?,

@@ -118,10 +118,11 @@ fn write_site_file(folder: &Path, name: &str, ports: &[u16], more: &str) -> Resu
         bail!("a box needs three ports")
     };
     let data_dir = folder.join(name).join("data");
+    let data_dir = data_dir.display();
     let directory = if name == "directory" {
         format!(
-            "\n[directory]\npublication = {:?}\n",
-            folder.join(PUBLICATION)
+            "\n[directory]\npublication = \"{}\"\n",
+            folder.join(PUBLICATION).display()
         )
     } else {
         String::new()
@@ -129,7 +130,7 @@ fn write_site_file(folder: &Path, name: &str, ports: &[u16], more: &str) -> Resu
     let text = format!(
         r#"server_name = "{name}.demo.lu"
 display_name = "{name}"
-data_dir = {data_dir:?}
+data_dir = "{data_dir}"
 
 [client]
 listen = "127.0.0.1:{client}"
