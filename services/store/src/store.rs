@@ -243,9 +243,7 @@ mod tests {
         let outcome = store
             .write(|tx| {
                 tx.user_nid_or_insert(user_id!("@ghost:ministry.example"))?;
-                if tx.now_ms() > 0 {
-                    panic!("on purpose");
-                }
+                assert_eq!(tx.now_ms(), 0, "on purpose");
                 Ok::<(), Error>(())
             })
             .await;
