@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long one PDU may keep its room waiting while what it needs is fetched.
-const RECEIVE_TIME: Duration = Duration::from_secs(60);
+const RECEIVE_TIME: Duration = Duration::from_mins(1);
 
 /// What became of the PDUs of a transaction, by event id.
 pub type Received = BTreeMap<OwnedEventId, Result<(), PduError>>;

@@ -31,10 +31,10 @@ const WALKED: usize = 1_000;
 const DEPTH: usize = 20;
 
 /// A child of a space.
-struct Child {
-    room_id: OwnedRoomId,
+pub(crate) struct Child {
+    pub(crate) room_id: OwnedRoomId,
     parsed: HierarchySpaceChildEvent,
-    raw: Raw<HierarchySpaceChildEvent>,
+    pub(crate) raw: Raw<HierarchySpaceChildEvent>,
 }
 
 impl Sync {
@@ -108,7 +108,7 @@ impl Walk<'_, '_> {
             }
             let mut children = Vec::new();
             if summary.room_type == Some(RoomType::Space) {
-                children = self.children(&room)?;
+                children = self::children(self.tx, &room, self.suggested_only)?;
             }
             if depth > 0 {
                 let next = children.iter().rev();
@@ -120,22 +120,22 @@ impl Walk<'_, '_> {
         }
         Ok(None)
     }
+}
 
-    /// The children that a space names, in its order.
-    fn children(&self, space: &Room) -> Result<Vec<Child>> {
-        let mut children = Vec::new();
-        for row in self.tx.client_state_of_type(space.nid, "m.space.child")? {
-            // What is no child, or one no longer, is skipped.
-            if let Some(child) = child(&row.json)?
-                && !child.parsed.content.via.is_empty()
-                && (child.parsed.content.suggested || !self.suggested_only)
-            {
-                children.push(child);
-            }
+/// The children that a space names, in its order.
+pub(crate) fn children(tx: &ReadTx<'_>, space: &Room, suggested_only: bool) -> Result<Vec<Child>> {
+    let mut children = Vec::new();
+    for row in tx.client_state_of_type(space.nid, "m.space.child")? {
+        // What is no child, or one no longer, is skipped.
+        if let Some(child) = child(&row.json)?
+            && !child.parsed.content.via.is_empty()
+            && (child.parsed.content.suggested || !suggested_only)
+        {
+            children.push(child);
         }
-        children.sort_by(|one, other| one.parsed.cmp(&other.parsed));
-        Ok(children)
     }
+    children.sort_by(|one, other| one.parsed.cmp(&other.parsed));
+    Ok(children)
 }
 
 fn child(json: &str) -> Result<Option<Child>> {

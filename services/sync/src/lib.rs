@@ -24,6 +24,7 @@ mod room_state;
 mod room_summary;
 mod room_updates;
 mod state;
+mod server_hierarchy;
 mod sync;
 mod timeline;
 mod token;
@@ -35,6 +36,7 @@ pub use self::{
     public_rooms::{PublicRooms, PublicRoomsRequest, public_rooms},
     receipts::{ReceiptKind, Receipts},
     relations::RelationsRequest,
+    server_hierarchy::hierarchy_for_server,
     sync::{Sync, SyncRequest, Viewer},
     token::SyncToken,
     typing::Typing,

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod convergence;
+mod directory;
 mod gaps;
 mod history;
 mod invites;
