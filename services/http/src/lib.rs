@@ -15,6 +15,7 @@ mod fallback;
 mod json;
 mod limits;
 mod listener;
+mod opening;
 mod panic;
 mod reply;
 mod request;

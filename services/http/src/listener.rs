@@ -19,6 +19,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use crate::opening::Opening;
+
 /// How a listener treats those who connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Listening {
@@ -176,7 +178,8 @@ async fn serve<H: Handshake>(
         .keep_alive_interval(listening.header_time)
         .max_concurrent_streams(256)
         .max_header_list_size(64 * 1024);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let stream = TokioIo::new(Opening::new(stream, listening.header_time));
+    let connection = builder.serve_connection(stream, service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
