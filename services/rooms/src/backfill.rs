@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use luxchat_store::{Coordinate, EventStatus, Pdu, RoomNid, WriteTx};
+use luxchat_store::{Coordinate, Event, EventStatus, Pdu, ReadTx, RoomNid, WriteTx};
 use ruma::{OwnedEventId, OwnedServerName, RoomId, UInt, api::federation::backfill::get_backfill};
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// Missing events asked for at once.
 const MAX_FROM: usize = 10;
+
+/// Missing events looked at.
+const MAX_GAPS: usize = 200;
 
 /// Servers asked in turn.
 const MAX_SERVERS: usize = 3;
@@ -61,11 +64,9 @@ impl Rooms {
         self.store
             .read(move |tx| {
                 let room = tx.room_by_id(&room_id)?.ok_or(Error::NotFound("room"))?.nid;
-                let missing = tx.missing_prevs(room, MAX_FROM)?;
-                let Some((_, child)) = missing.first() else {
+                let Some((missing, child)) = oldest_gap(tx, room)? else {
                     return Ok(None);
                 };
-                let child = tx.event(room, child)?.ok_or(Error::NotFound("event"))?;
                 let near = child.before.ok_or(Error::NotFound("event"))?;
                 let mut servers = vec![child.pdu()?.sender().server_name().to_owned()];
                 for (_, server) in tx.servers_in_room(room)? {
@@ -75,8 +76,6 @@ impl Rooms {
                 }
                 servers.retain(|server| *server != own);
                 servers.truncate(MAX_SERVERS);
-                let mut missing: Vec<_> = missing.into_iter().map(|(missing, _)| missing).collect();
-                missing.dedup();
                 Ok(Some(Beginning {
                     room,
                     missing,
@@ -191,6 +190,25 @@ impl Rooms {
             })
             .await
     }
+}
+
+/// What is missing before the beginning of a room's timeline, with one of the events that follow it. A gap in the middle
+/// of the timeline is no beginning: there is no place in it for what comes later.
+fn oldest_gap(tx: &ReadTx<'_>, room: RoomNid) -> Result<Option<(Vec<OwnedEventId>, Event)>> {
+    let oldest = tx.oldest_pos(room)?;
+    let mut missing = Vec::new();
+    let mut child = None;
+    for (event_id, child_id) in tx.missing_prevs(room, MAX_GAPS)? {
+        let Some(event) = tx.event(room, &child_id)? else {
+            continue;
+        };
+        let is_beginning = event.pos.is_some_and(|pos| pos < 0) || event.pos == oldest;
+        if is_beginning && missing.len() < MAX_FROM && !missing.contains(&event_id) {
+            missing.push(event_id);
+            child.get_or_insert(event);
+        }
+    }
+    Ok(child.map(|child| (missing, child)))
 }
 
 /// Writes the states down, then the events, newest first.

@@ -101,3 +101,40 @@ async fn an_event_on_top_of_a_soft_failed_one_is_fine() {
     assert_eq!(one.state(&room).await, two.state(&room).await);
     assert_eq!(two.bodies(&room).await.last().unwrap(), "Bob");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_does_not_hold_still_takes_in_what_comes() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    for number in 0..20 {
+        one.name_room(&alice, &room, &number.to_string()).await;
+        one.say(&alice, &room, "from one").await;
+    }
+    // Each of these forks off what two says meanwhile.
+    let pdus = one.outbox(&two).await;
+    let receive = async {
+        for pdu in pdus {
+            two.receive_one(&one, pdu).await.unwrap();
+        }
+    };
+    let speak = async {
+        for _ in 0..100 {
+            two.say(&bob, &room, "from two").await;
+        }
+    };
+    tokio::join!(receive, speak);
+    meet(&one, &two).await;
+    one.say(&alice, &room, "settled").await;
+    meet(&one, &two).await;
+    assert_eq!(one.state(&room).await, two.state(&room).await);
+    let bodies = two.bodies(&room).await;
+    assert_eq!(bodies.iter().filter(|body| *body == "from one").count(), 20);
+    assert_eq!(
+        bodies.iter().filter(|body| *body == "from two").count(),
+        100
+    );
+    assert_eq!(one.bodies(&room).await.len(), bodies.len());
+}

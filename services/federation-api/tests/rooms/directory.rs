@@ -81,7 +81,7 @@ async fn a_space_tells_of_the_rooms_that_the_asking_server_may_know() {
     assert_eq!(answer.room.children_state.len(), 2);
     assert_eq!(answer.children.len(), 1);
     assert_eq!(answer.children[0].room_id, open);
-    assert_eq!(answer.inaccessible_children, [closed.clone()]);
+    assert_eq!(answer.inaccessible_children, std::slice::from_ref(&closed));
 
     let request = get_hierarchy::v1::Request::new(closed);
     let error = two.federation.request(one.name(), request).await;
