@@ -112,10 +112,13 @@ impl Appliance {
             client_certificates: config.federation.client_certificates,
             started: Instant::now(),
         });
+        let metrics = admin_api::Metrics::of_process();
+        let counting = stoppable(lifecycle.stopping(), metrics.clone().keep_counting());
+        lifecycle.spawn(counting);
         let admin = admin_api::Services {
             store: store.clone(),
             accounts: services.accounts.clone(),
-            metrics: admin_api::Metrics::of_process(),
+            metrics,
             status,
         };
 

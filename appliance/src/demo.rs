@@ -1,7 +1,7 @@
 //! The demonstration: a nation comes to life, and a message crosses it, told as it happens. What it does to the boxes it
 //! does as any client would, through their public API.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
 use luxchat_admin_api::{CreateUser, UserSummary};
@@ -78,7 +78,7 @@ pub async fn drive(running: &Running) -> Result<()> {
         running.make_agent(name, localpart, password).await?;
     }
     let run = format!("{:08x}", rand::random::<u32>());
-    let mut steps = Steps(Instant::now());
+    let mut steps = Steps::new(running);
 
     let alice = running.login("interieur", "alice").await?;
     steps.done("alice logs in at the ministry of the interior");
@@ -126,18 +126,6 @@ pub async fn drive(running: &Running) -> Result<()> {
     };
     alice.sync_until(since, "bob's answer", arrived).await?;
     steps.done("bob's answer is sent and reaches alice");
-
-    say!("Who is connected to whom, each with a certificate of the national authority:");
-    for (site, appliance) in &running.boxes {
-        for peer in appliance.connected_peers() {
-            say!(
-                "  {:24} <- {:24} certificate {}",
-                site.config.server_name.to_string(),
-                peer.server_name,
-                peer.fingerprint
-            );
-        }
-    }
     Ok(())
 }
 
@@ -197,12 +185,48 @@ impl Running {
     }
 }
 
-/// Tells each step with the time it took.
-struct Steps(Instant);
+/// Tells each step with the time it took, and which certificates the boxes checked meanwhile.
+struct Steps<'a> {
+    running: &'a Running,
+    since: Instant,
+    /// Boxes, and the fingerprints of the peers' certificates that were told of.
+    told: BTreeSet<(String, String)>,
+}
 
-impl Steps {
+impl<'a> Steps<'a> {
+    fn new(running: &'a Running) -> Self {
+        let mut steps = Self {
+            running,
+            since: Instant::now(),
+            told: BTreeSet::new(),
+        };
+        steps.tell_connections();
+        steps
+    }
+
     fn done(&mut self, what: &str) {
-        say!("{:6.1} ms  {what}", self.0.elapsed().as_secs_f64() * 1000.0);
-        self.0 = Instant::now();
+        let took = self.since.elapsed().as_secs_f64() * 1000.0;
+        self.tell_connections();
+        say!("{took:8.1} ms  {what}");
+        self.since = Instant::now();
+    }
+
+    fn tell_connections(&mut self) {
+        for (site, appliance) in &self.running.boxes {
+            for peer in appliance.connected_peers() {
+                let own = site.config.server_name.to_string();
+                if self
+                    .told
+                    .insert((own.clone(), peer.fingerprint.to_string()))
+                {
+                    let short: String = peer.fingerprint.to_string().chars().take(16).collect();
+                    say!(
+                        "       TLS  {own} has checked the certificate of {}: {short}…, until {:.0}",
+                        peer.server_name,
+                        peer.not_after
+                    );
+                }
+            }
+        }
     }
 }

@@ -85,7 +85,7 @@ fn page(status: &Status) -> String {
         membership
             .last_error
             .as_ref()
-            .map(|why| format!("              REFUSED: {why}")),
+            .map(|why| format!("              NOT RENEWED: {why}")),
     );
     lines.push(format!(
         "connections   {} peers; {} cannot be reached",
