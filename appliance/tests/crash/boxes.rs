@@ -1,0 +1,161 @@
+//! Boxes as processes of their own.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use luxchat_admin_api::{CreateUser, UserSummary};
+use luxchat_appliance::{
+    nation::{Client, Nation, Site},
+    operator::Operator,
+};
+use reqwest::Method;
+use tokio::process::{Child, Command};
+
+pub(crate) const MINISTRIES: [&str; 2] = ["interieur", "sante"];
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// How long a start may take on a machine that has other things to do as well.
+const START_TIME: Duration = Duration::from_mins(1);
+
+/// A box that runs as `luxchat-appliance serve`. The process ends with this.
+#[derive(Debug)]
+pub(crate) struct BoxProcess {
+    site: Site,
+    site_file: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+    kills: u32,
+}
+
+impl BoxProcess {
+    pub(crate) fn new(nation: &Nation, folder: &Path, name: &str) -> Result<Self> {
+        Ok(Self {
+            site: nation.site(name)?.clone(),
+            site_file: folder.join("nation").join(name).join("site.toml"),
+            log: folder.join(format!("{name}.log")),
+            child: None,
+            kills: 0,
+        })
+    }
+
+    /// Starts the process and does not wait for it to serve.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let log = File::options().append(true).create(true).open(&self.log)?;
+        let child = Command::new(program())
+            .arg("serve")
+            .arg("--config")
+            .arg(&self.site_file)
+            .env("LUXCHAT_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} does not start", program().display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    pub(crate) async fn start_and_wait(&mut self) -> Result<()> {
+        self.start()?;
+        self.wait_until_ready().await
+    }
+
+    /// Waits until the box says that it can read and write.
+    pub(crate) async fn wait_until_ready(&mut self) -> Result<()> {
+        let ready = format!("http://{}/health/ready", self.site.config.admin.listen);
+        let began = Instant::now();
+        while !reqwest::get(&ready)
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
+            let child = self.child.as_mut().context("the box was not started")?;
+            if let Some(status) = child.try_wait()? {
+                bail!("{} ended with {status}:\n{}", self.site.name, self.log()?);
+            }
+            ensure!(
+                began.elapsed() < START_TIME,
+                "{} does not serve:\n{}",
+                self.site.name,
+                self.log()?
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL. The process must have lived until then.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the box was not started")?;
+        child.start_kill()?;
+        let status = child.wait().await?;
+        ensure!(
+            status.signal() == Some(9),
+            "{} ended by itself with {status}:\n{}",
+            self.site.name,
+            self.log()?
+        );
+        self.kills += 1;
+        Ok(())
+    }
+
+    pub(crate) fn kills(&self) -> u32 {
+        self.kills
+    }
+
+    /// The database was looked through after crashes, and found sound each time; no task of the box panicked.
+    pub(crate) fn assert_checked_after_crashes(&self) -> Result<()> {
+        let log = self.log()?;
+        let count = |text: &str| log.matches(text).count();
+        let checks = count("the last run did not end cleanly: checking the database");
+        ensure!(
+            checks > 0,
+            "{}: no check after {} kills",
+            self.site.name,
+            self.kills
+        );
+        // A check may have been killed itself, but none may have had a finding: the box would have ended.
+        ensure!(count("the database is sound") > 0, "no check ended:\n{log}");
+        for bad in ["panicked", "damaged", "internal error"] {
+            ensure!(count(bad) == 0, "{}: {bad}:\n{log}", self.site.name);
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+}
+
+/// Makes an account at a running box and logs it in.
+pub(crate) async fn agent(nation: &Nation, ministry: &str, localpart: &str) -> Result<Client> {
+    let site = nation.site(ministry)?;
+    let operator = Operator::new(site.config.data_dir.join("admin.sock"))?;
+    let new = CreateUser {
+        localpart: localpart.to_owned(),
+        password: PASSWORD.to_owned(),
+        admin: false,
+    };
+    let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
+    Client::login(&site.base_url(), localpart, PASSWORD).await
+}
+
+/// The program under test. Cargo names it to the running test; beside the test's own file it lies in any case.
+fn program() -> PathBuf {
+    let named = std::env::var_os("CARGO_BIN_EXE_luxchat-appliance");
+    named.map_or_else(beside_the_test, |path: OsString| path.into())
+}
+
+fn beside_the_test() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    profile.join("luxchat-appliance")
+}
