@@ -113,12 +113,10 @@ impl Appliance {
             started: Instant::now(),
         });
         let metrics = admin_api::Metrics::of_process();
-        let counting = stoppable(lifecycle.stopping(), metrics.clone().keep_counting());
-        lifecycle.spawn(counting);
         let admin = admin_api::Services {
             store: store.clone(),
             accounts: services.accounts.clone(),
-            metrics,
+            metrics: metrics.clone(),
             status,
         };
 
@@ -139,6 +137,10 @@ impl Appliance {
 
         first_members_list(&federation, updates.as_deref()).await;
         start_background(&lifecycle, &store, &federation, updates.as_ref(), services);
+        let (counting, stop) = (metrics.keep_counting(), lifecycle.stopping());
+        lifecycle.spawn(async move {
+            stop.run_until_cancelled(counting).await;
+        });
         info!(server = %config.server_name, "the box serves");
         Ok(Self {
             store,

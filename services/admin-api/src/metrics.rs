@@ -1,12 +1,20 @@
 //! Prometheus metrics of the whole process.
 
-use std::{fmt, sync::OnceLock};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 use axum::{extract::State, response::IntoResponse};
 use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::Services;
+
+/// How often samples are counted into their histograms. Until then each takes memory of its own.
+const COUNT_PERIOD: Duration = Duration::from_secs(5);
+
+/// Upper bounds of the histograms' buckets. Every histogram of this system measures seconds.
+const BUCKETS: [f64; 14] = [
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// The one recorder of this process, whatever number of boxes it holds.
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -19,7 +27,10 @@ impl Metrics {
     /// The process's metrics; the first call starts recording them.
     pub fn of_process() -> Self {
         let handle = RECORDER.get_or_init(|| {
-            let recorder = PrometheusBuilder::new().build_recorder();
+            let recorder = PrometheusBuilder::new()
+                .set_buckets(&BUCKETS)
+                .expect("there are buckets")
+                .build_recorder();
             let handle = recorder.handle();
             // Another recorder would have to be installed by this process itself; then its metrics go there.
             let _ = metrics::set_global_recorder(recorder);
@@ -30,8 +41,17 @@ impl Metrics {
 
     /// The metrics in Prometheus's text format.
     pub fn render(&self) -> String {
-        self.0.run_upkeep();
         self.0.render()
+    }
+
+    /// Counts samples into their histograms for as long as it is polled, so that they do not pile up where nobody asks for
+    /// the metrics.
+    pub async fn keep_counting(self) {
+        let mut ticks = tokio::time::interval(COUNT_PERIOD);
+        loop {
+            ticks.tick().await;
+            self.0.run_upkeep();
+        }
     }
 }
 
@@ -46,4 +66,26 @@ pub(crate) async fn render(State(services): State<Services>) -> impl IntoRespons
         [(CONTENT_TYPE, "text/plain; version=0.0.4")],
         services.metrics.render(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_shows_its_buckets() {
+        let metrics = Metrics::of_process();
+        metrics::histogram!("test_seconds").record(0.003);
+        let text = metrics.render();
+        assert!(text.contains("# TYPE test_seconds histogram"), "{text}");
+        assert!(
+            text.contains("test_seconds_bucket{le=\"0.0025\"} 0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("test_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("test_seconds_count 1"), "{text}");
+    }
 }
