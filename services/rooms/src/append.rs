@@ -6,7 +6,7 @@ use luxchat_store::{
 };
 use ruma::events::TimelineEventType;
 
-use crate::{Authorised, Error, Result, authorise::Scope, power::Power, unread::notifies};
+use crate::{Authorised, Error, PduError, Result, authorise::Scope, power::Power, unread::notifies};
 
 /// Where an event goes.
 #[derive(Clone, Debug)]
@@ -63,7 +63,8 @@ pub enum Origin {
 ///
 /// # Errors
 ///
-/// [`Error::Internal`] where the event was not checked as thoroughly as its placement asks for.
+/// [`Error::Internal`] where the event was not checked as thoroughly as its placement asks for, [`PduError::Format`] where
+/// it is of another room.
 pub fn append(
     tx: &mut WriteTx<'_>,
     room: &mut Room,
@@ -72,6 +73,10 @@ pub fn append(
     origin: Origin,
 ) -> Result<Option<Inserted>> {
     check_scope(event, &placement)?;
+    if event.pdu().room_id() != room.room_id {
+        let why = format!("{} is of another room", event.pdu().event_id());
+        return Err(PduError::Format(why).into());
+    }
     match placement {
         Placement::Outlier => {
             let place = Place {

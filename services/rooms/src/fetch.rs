@@ -108,9 +108,13 @@ impl Rooms {
             )));
         }
         let mut verified = verify_each(&self.federation, vec![parsed], &inbound.rules).await?;
-        verified
+        let event = verified
             .pop()
-            .unwrap_or_else(|| Err(PduError::MissingAncestor(event_id.clone())))
+            .unwrap_or_else(|| Err(PduError::MissingAncestor(event_id.clone())))?;
+        if event.clone().into_pdu()?.room_id() != inbound.room.room_id {
+            return Err(PduError::Format(format!("{event_id} is of another room")));
+        }
+        Ok(event)
     }
 
     /// Those of some events that this server does not have in any form.

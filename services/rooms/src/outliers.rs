@@ -17,7 +17,7 @@ const STORE_BATCH: usize = 64;
 
 impl Rooms {
     /// Stores verified events as outliers, each checked against its auth events. One whose auth events are neither here
-    /// nor among these is left out.
+    /// nor among these is left out, and so is one of another room: there, it may well be in force.
     pub(crate) async fn store_outliers(
         &self,
         room: RoomNid,
@@ -55,9 +55,11 @@ fn authorise_outliers(
     rules: &RoomVersionRules,
     events: Vec<VerifiedPdu>,
 ) -> Result<Vec<Authorised>, PduError> {
+    let room_id = tx.room_id(room)?;
     let mut pdus: Vec<Arc<Pdu>> = events
         .into_iter()
         .filter_map(|event| event.into_pdu().ok())
+        .filter(|pdu| pdu.room_id() == room_id)
         .collect();
     // In rooms of version 12 every event rests on the one that the room begins with, and none says so.
     pdus.sort_by_key(|pdu| !pdu.is_state(&TimelineEventType::RoomCreate, ""));

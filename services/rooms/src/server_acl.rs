@@ -4,10 +4,29 @@
 
 use luxchat_store::{ReadTx, RoomNid};
 use ruma::{
-    ServerName,
+    RoomId, ServerName,
     events::{StateEventType, room::server_acl::RoomServerAclEventContent},
 };
 use serde_json::Value;
+
+use crate::{Error, Result, Rooms};
+
+impl Rooms {
+    /// Whether a room's server ACL lets a server send anything to it, ephemeral events included. A room that this server
+    /// does not know has no ACL.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn admits(&self, room_id: &RoomId, server: &ServerName) -> Result<bool> {
+        let (room_id, server) = (room_id.to_owned(), server.to_owned());
+        let admits = move |tx: &ReadTx<'_>| match tx.room_by_id(&room_id)? {
+            Some(room) => is_allowed(tx, room.nid, &server),
+            None => Ok(true),
+        };
+        self.store.read(admits).await.map_err(Error::Store)
+    }
+}
 
 /// Whether a server may take part in a room, as the room's current state says.
 pub(crate) fn is_allowed(

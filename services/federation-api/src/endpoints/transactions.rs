@@ -159,8 +159,20 @@ async fn receive_edu(state: &State, origin: &ServerName, edu: Edu) -> Result<(),
         Edu::SigningKeyUpdate(content) => {
             encryption.receive_signing_key_update(origin, content).await
         }
-        Edu::Receipt(content) => return seen(state.receipts.receive(origin, content).await),
-        Edu::Typing(content) => return seen(state.typing.receive(origin, content).await),
+        Edu::Receipt(mut content) => {
+            for room_id in content.receipts.keys().cloned().collect::<Vec<_>>() {
+                if !state.rooms.admits(&room_id, origin).await? {
+                    content.receipts.remove(&room_id);
+                }
+            }
+            return seen(state.receipts.receive(origin, content).await);
+        }
+        Edu::Typing(content) => {
+            if !state.rooms.admits(&content.room_id, origin).await? {
+                return Ok(());
+            }
+            return seen(state.typing.receive(origin, content).await);
+        }
         // Presence is not kept; what is unknown cannot be.
         _ => Ok(()),
     };

@@ -122,6 +122,25 @@ impl Server {
         self.rooms.send(event).await.unwrap();
     }
 
+    /// Sets a piece of a room's state, under the empty state key.
+    pub(crate) async fn set_state(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        event_type: &str,
+        content: &Value,
+    ) {
+        let event = SendEvent {
+            sender: user.to_owned(),
+            room_id: room_id.to_owned(),
+            event_type: event_type.into(),
+            state_key: Some(String::new()),
+            content: to_raw_value(content).unwrap(),
+            transaction: None,
+        };
+        self.rooms.send(event).await.unwrap();
+    }
+
     /// The bodies of the messages in a room, oldest first.
     pub(crate) async fn bodies(&self, room_id: &RoomId) -> Vec<String> {
         let room_id = room_id.to_owned();

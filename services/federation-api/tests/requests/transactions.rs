@@ -174,3 +174,71 @@ async fn add_phone(at: &Server, user: &UserId) {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn typing_and_receipts_of_a_server_that_the_room_denies_are_dropped() {
+    let (a, b) = two_servers();
+    let (alice, bob) = (b.user("alice").await, a.user("bob").await);
+    let room = b.public_room(&alice).await;
+    a.join(&bob, &room, &b).await;
+    b.say(&alice, &room, "hello").await;
+    let id = room.clone();
+    let newest: luxchat_store::Result<_> = b
+        .store
+        .read(move |tx| {
+            let room = tx.room_by_id(&id)?.unwrap().nid;
+            Ok((
+                room,
+                tx.timeline_forwards(room, 0, i64::MAX, 100)?
+                    .pop()
+                    .unwrap()
+                    .event_id,
+            ))
+        })
+        .await;
+    let (room_nid, event_id) = newest.unwrap();
+    let edus = |txn: &str| {
+        let typing = json!({ "edu_type": "m.typing", "content": {
+            "room_id": room, "user_id": bob, "typing": true,
+        } });
+        let receipt = json!({ "edu_type": "m.receipt", "content": { &room: { "m.read": { &bob: {
+            "event_ids": [event_id], "data": { "ts": 1 },
+        } } } } });
+        a.signed(
+            &b,
+            "PUT",
+            &path(txn),
+            Some(&transaction(vec![], vec![typing, receipt])),
+        )
+    };
+    let seen = async || {
+        let user = bob.clone();
+        let receipts: luxchat_store::Result<_> = b
+            .store
+            .read(move |tx| {
+                let all = tx.room_receipts(room_nid, Position::START, 100)?;
+                Ok(all.iter().any(|receipt| receipt.user_id == user))
+            })
+            .await;
+        let types = b
+            .typing
+            .changed_since(room_nid, Position::START)
+            .is_some_and(|who| !who.is_empty());
+        (types, receipts.unwrap())
+    };
+
+    let deny = json!({ "allow": ["*"], "deny": [a.name()] });
+    b.set_state(&alice, &room, "m.room.server_acl", &deny).await;
+    assert_eq!(b.answer("a.lu", edus("1")).await.0, 200);
+    assert_eq!(seen().await, (false, false));
+
+    b.set_state(
+        &alice,
+        &room,
+        "m.room.server_acl",
+        &json!({ "allow": ["*"] }),
+    )
+    .await;
+    assert_eq!(b.answer("a.lu", edus("2")).await.0, 200);
+    assert_eq!(seen().await, (true, true));
+}

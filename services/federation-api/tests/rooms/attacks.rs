@@ -1,7 +1,10 @@
 //! What a hostile server may try, and what comes of it.
 
+use std::collections::HashMap;
+
 use axum::{
     Json, Router,
+    extract::Path,
     routing::{get, post},
 };
 use luxchat_rooms::PduError;
@@ -194,10 +197,15 @@ async fn power_that_was_taken_away_does_not_come_back_with_old_parents() {
     assert_eq!(scene.one.state(&scene.room).await, before);
 }
 
-/// A server that answers every question about the room with one event and one state.
-fn liar(scene: &Scene, invented: &Signed, state: Vec<OwnedEventId>) -> Router {
-    let (name, ts) = (scene.two.name().to_owned(), 1);
-    let event = json!({ "origin": name, "origin_server_ts": ts, "pdus": [invented.value()] });
+/// A server that answers every question about the room with some events and one state.
+fn liar(events: Vec<Signed>, state: Vec<OwnedEventId>) -> Router {
+    let events: HashMap<_, _> = events
+        .iter()
+        .map(|event| (event.event_id.to_string(), event.value()))
+        .collect();
+    let event = async move |Path(event_id): Path<String>| {
+        Json(json!({ "origin": "two", "origin_server_ts": 1, "pdus": [events[&event_id]] }))
+    };
     let ids = json!({ "pdu_ids": state, "auth_chain_ids": [] });
     let nothing = json!({ "events": [] });
     Router::new()
@@ -205,10 +213,7 @@ fn liar(scene: &Scene, invented: &Signed, state: Vec<OwnedEventId>) -> Router {
             "/_matrix/federation/v1/get_missing_events/{room}",
             post(async || Json(nothing)),
         )
-        .route(
-            "/_matrix/federation/v1/event/{event}",
-            get(async || Json(event)),
-        )
+        .route("/_matrix/federation/v1/event/{event}", get(event))
         .route(
             "/_matrix/federation/v1/state_ids/{room}",
             get(async || Json(ids)),
@@ -226,7 +231,7 @@ async fn a_ban_is_not_undone_by_a_server_that_lies_about_the_state() {
     let mut invented = scene.message().await;
     invented["prev_events"] = json!(["$acR1l0raoZnm60CBwAVgqbZqoO_mYU81xysh1u7XcJk"]);
     let invented = scene.two.sign(&invented, &VERSION);
-    let router = liar(&scene, &invented, without_ban);
+    let router = liar(vec![invented.clone()], without_ban);
     scene
         .nation
         .network
@@ -271,6 +276,38 @@ async fn a_ban_is_not_undone_by_a_server_that_lies_about_the_state() {
     let membership = scene.one.membership(&scene.room, &mallory).await;
     assert_eq!(membership, MembershipState::Ban);
     assert_eq!(scene.one.state(&scene.room).await, before);
+}
+
+#[tokio::test]
+async fn the_state_of_another_room_is_none_of_this_one() {
+    let scene = Scene::new().await;
+    // A room of Eve's own, in which she may do anything.
+    let other = scene.two.public_room(&scene.eve, VERSION).await;
+    let foreign: Vec<_> = scene.two.state(&other).await.into_values().collect();
+    let mut invented = scene.message().await;
+    invented["prev_events"] = json!(["$acR1l0raoZnm60CBwAVgqbZqoO_mYU81xysh1u7XcJk"]);
+    let invented = scene.two.sign(&invented, &VERSION);
+    let mut events = vec![invented.clone()];
+    for event_id in &foreign {
+        let event = scene.two.event(&other, event_id).await.unwrap();
+        let object = event.pdu().unwrap().to_object().unwrap();
+        events.push(Signed::of(&object, &VERSION));
+    }
+    let router = liar(events, foreign.clone());
+    let name = scene.two.name().to_owned();
+    scene.nation.network.attach(name, router);
+
+    let before = scene.one.state(&scene.room).await;
+    let tip = scene.one.say(&scene.alice, &scene.room, "tip").await;
+    let mut event = scene.message().await;
+    event["prev_events"] = json!([invented.event_id, tip]);
+    event["depth"] = json!(1_000);
+    let event = scene.two.sign(&event, &VERSION);
+    let _ = scene.one.receive_one(&scene.two, event.json.clone()).await;
+    assert_eq!(scene.one.state(&scene.room).await, before);
+    for event_id in foreign {
+        assert!(scene.one.event(&scene.room, &event_id).await.is_none());
+    }
 }
 
 #[tokio::test]
