@@ -6,7 +6,9 @@ use luxchat_store::{
 };
 use ruma::events::TimelineEventType;
 
-use crate::{Authorised, Error, PduError, Result, authorise::Scope, power::Power, unread::notifies};
+use crate::{
+    Authorised, Error, PduError, Result, authorise::Scope, power::Power, unread::notifies,
+};
 
 /// Where an event goes.
 #[derive(Clone, Debug)]
