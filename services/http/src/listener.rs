@@ -1,6 +1,9 @@
 //! Serving a socket: connections within limits, handshakes and headers that must come in time, a stop that lets requests
 //! end. What a connection is (plain, TLS, mutual TLS) is decided by a [`Handshake`].
 
+#[cfg(test)]
+mod tests;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
@@ -176,6 +179,7 @@ async fn serve<H: Handshake>(
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(listening.header_time)
+        .keep_alive_timeout(listening.header_time)
         .max_concurrent_streams(256)
         .max_header_list_size(64 * 1024);
     let stream = TokioIo::new(Opening::new(stream, listening.header_time));
