@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use luxchat_store::{EventStatus, Pdu, Room, RoomNid, WriteTx};
 use ruma::{
-    CanonicalJsonObject, OwnedEventId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedServerName, RoomId, RoomVersionId,
+    ServerName, UserId,
     api::federation::membership::{create_join_event, prepare_join_event},
     events::{TimelineEventType, room::member::MembershipState},
 };
@@ -25,6 +26,9 @@ use crate::{
     },
     resolve::State,
 };
+
+/// Servers whose signatures are taken over from another server's copy of a join.
+const MAX_SIGNERS: usize = 8;
 
 impl Rooms {
     /// Joins a user through one of `servers`.
@@ -182,18 +186,25 @@ fn begin(tx: &mut WriteTx<'_>, room: RoomNid, event: Authorised, state: &State) 
     Ok(())
 }
 
-/// This server's event with the signatures that the other server added.
+/// This server's event with the signatures that the other server added. Nothing else is taken from its copy: the event id
+/// does not cover what a redaction would take away.
 fn countersigned(join: &Completed, event: &serde_json::value::RawValue) -> Result<Arc<Pdu>> {
-    let parsed = check_format(parse_object(event)?, &join.rules)?;
-    if parsed.event_id != join.event_id() {
+    let theirs = check_format(parse_object(event)?, &join.rules)?;
+    if theirs.event_id != join.event_id() {
         let why = "the answer to a join has another event".to_owned();
         return Err(PduError::Format(why).into());
     }
-    let verified = VerifiedPdu {
-        event_id: parsed.event_id,
-        object: parsed.object,
-    };
-    Ok(verified.into_pdu()?)
+    let mut object = join.pdu.to_object()?;
+    if let Some(CanonicalJsonValue::Object(ours)) = object.get_mut("signatures")
+        && let Some(CanonicalJsonValue::Object(theirs)) = theirs.object.get("signatures")
+    {
+        for (server, signatures) in theirs.iter().take(MAX_SIGNERS) {
+            ours.entry(server.clone())
+                .or_insert_with(|| signatures.clone());
+        }
+    }
+    let event_id = theirs.event_id;
+    Ok(VerifiedPdu { event_id, object }.into_pdu()?)
 }
 
 /// Checks that the room begins as its id and its version say.
@@ -225,5 +236,47 @@ fn check_create(
         Ok(events)
     } else {
         Err(PduError::Format(format!("{creates} create events")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json, value::to_raw_value};
+
+    use super::*;
+
+    fn join() -> (Value, Completed) {
+        let version = RoomVersionId::V11;
+        let rules = version.rules().unwrap();
+        let event = json!({
+            "auth_events": ["$a"], "content": { "membership": "join", "displayname": "Alice" },
+            "depth": 3, "hashes": { "sha256": "" }, "origin_server_ts": 1, "prev_events": ["$a"],
+            "room_id": "!r:two", "sender": "@alice:one", "signatures": { "one": { "ed25519:1": "s" } },
+            "state_key": "@alice:one", "type": "m.room.member",
+        });
+        let parsed = parse_object(&to_raw_value(&event).unwrap()).unwrap();
+        let parsed = check_format(parsed, &rules).unwrap();
+        let pdu = Pdu::from_object(parsed.event_id, &parsed.object, EventStatus::Accepted);
+        let pdu = Arc::new(pdu.unwrap());
+        let join = Completed {
+            pdu,
+            version,
+            rules,
+        };
+        (event, join)
+    }
+
+    #[test]
+    fn another_server_adds_signatures_and_nothing_else() {
+        let (mut event, join) = join();
+        event["signatures"] = json!({ "one": { "ed25519:1": "x" }, "two": { "ed25519:2": "t" } });
+        event["content"]["displayname"] = json!("Mallory");
+        let pdu = countersigned(&join, &to_raw_value(&event).unwrap()).unwrap();
+        let stored: Value = serde_json::from_str(pdu.json()).unwrap();
+        assert_eq!(stored["content"]["displayname"], "Alice");
+        let both = json!({ "one": { "ed25519:1": "s" }, "two": { "ed25519:2": "t" } });
+        assert_eq!(stored["signatures"], both);
+        event["content"]["membership"] = json!("leave");
+        assert!(countersigned(&join, &to_raw_value(&event).unwrap()).is_err());
     }
 }
