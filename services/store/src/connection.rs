@@ -1,14 +1,20 @@
 //! Opening SQLite connections with the settings that durability and speed rest on.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tracing::{info, warn};
 
-use crate::{Error, Result};
+use crate::{Error, Result, checkpoint::WAL_LIMIT};
 
 /// Prepared statements kept per connection.
 const STATEMENT_CACHE: usize = 256;
+
+/// How long a statement waits for another connection's lock.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens the one connection that writes, and checks the database first where the last run did not end cleanly.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
@@ -23,7 +29,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     connection.pragma_update(None, "foreign_keys", "ON")?;
     // KiB when negative.
     connection.pragma_update(None, "cache_size", -16_384)?;
-    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
     if unclean {
         warn!("the last run did not end cleanly: checking the database");
         quick_check(&connection)?;
@@ -62,12 +68,13 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
         })?;
     // Plans that do not look at bound values: else SQLite compiles joins anew whenever a value changes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(connection)
 }
 
-fn wal_path(path: &Path) -> std::path::PathBuf {
+/// The write-ahead log of the database at `path`.
+pub(crate) fn wal_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     name.into()

@@ -11,6 +11,7 @@
 //! The reply to a write leaves only after its transaction is on disk.
 
 mod accounts;
+mod checkpoint;
 mod clock;
 mod connection;
 mod cross_signing;

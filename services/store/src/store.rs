@@ -7,6 +7,7 @@ use tracing::error;
 
 use crate::{
     Announcement, Clock, Error, Listener, ReadTx, Result, SystemClock, Topic, WriteTx,
+    checkpoint::{Checkpoints, WAL_LIMIT},
     connection::open_writer,
     hub::Hub,
     migrations::migrate,
@@ -83,7 +84,8 @@ impl Store {
             .name("store-write".to_owned())
             .spawn({
                 let (hub, clock) = (Arc::clone(&hub), Arc::clone(&config.clock));
-                move || writer::serve(&connection, &queue, &hub, &clock)
+                let checkpoints = Checkpoints::new(&config.path, WAL_LIMIT);
+                move || writer::serve(&connection, checkpoints, &queue, &hub, &clock)
             })
             .map_err(|error| Error::File {
                 path: config.path.display().to_string(),

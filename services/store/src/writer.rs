@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::{Clock, Error, Position, Result, Topic, WriteTx, hub::Hub};
+use crate::{Clock, Error, Position, Result, Topic, WriteTx, checkpoint::Checkpoints, hub::Hub};
 
 /// At most this many commands share a transaction.
 const GROUP_COMMANDS: usize = 256;
@@ -80,6 +80,7 @@ where
 /// Serves commands until every sender is gone.
 pub(crate) fn serve(
     connection: &Connection,
+    mut checkpoints: Checkpoints,
     commands: &Receiver<Box<dyn Command>>,
     hub: &Hub,
     clock: &Arc<dyn Clock>,
@@ -101,6 +102,7 @@ pub(crate) fn serve(
         if let Ok((position, topics)) = outcome {
             hub.announce(position, topics);
         }
+        checkpoints.keep_small(connection);
     }
 }
 
