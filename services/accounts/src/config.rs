@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
+
+/// Passwords hashed at a time by default where there are more cores: what bounds the memory that they take.
+const MAX_PASSWORD_CONCURRENCY: usize = 4;
 
 /// How accounts come to be and how their sessions live.
 #[derive(Clone, Debug)]
@@ -46,7 +49,9 @@ impl Default for Config {
         Self {
             registration: Registration::default(),
             password_cost: PasswordCost::default(),
-            password_concurrency: 2,
+            password_concurrency: available_parallelism()
+                .map_or(1, NonZeroUsize::get)
+                .min(MAX_PASSWORD_CONCURRENCY),
             password_min_length: 8,
             access_token_lifetime: Duration::from_hours(1),
             unrefreshable_token_lifetime: None,
