@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum::Router;
 use luxchat_accounts::Accounts;
 use luxchat_admin_api as admin_api;
-use luxchat_bundle::{Bundle, DirectorySource, Enrolment, Leaf, Source, TrustStore};
+use luxchat_bundle::{BoxKeys, Bundle, DirectorySource, Enrolment, Leaf, Source, TrustStore};
 use luxchat_client_api as client_api;
 use luxchat_encryption::Encryption;
 use luxchat_federation::{EnrolledDirectory, Federation, Identity, TlsIdentity, Updates};
@@ -203,7 +203,7 @@ struct Enrolled {
 impl Enrolled {
     async fn load(data: &DataDir, store: &Store) -> Result<Self> {
         let Some(enrolment) = enrolment::installed(data)? else {
-            warn!("the box is not enrolled: it serves its own users, and no other server");
+            warn!("the box is not enrolled: it is no part of the national network");
             return Ok(Self {
                 enrolment: None,
                 trust: None,
@@ -230,22 +230,35 @@ impl Enrolled {
             keys.signing_key_id().version().to_owned(),
         )
         .context("the Matrix signing key")?;
-        let Some(enrolment) = &self.enrolment else {
+        let Some(certificate) = self.certificate(config, &keys)? else {
             return Ok(Federation::local_only(store.clone(), signing_key)?);
         };
-        let chain = vec![enrolment.certificate.der().clone()];
-        let identity =
-            Identity::new(store.server_name().to_owned(), signing_key)?.with_tls(TlsIdentity {
-                chain,
-                key: keys.tls_key(),
-            });
-        let settings = settings::federation(&config.federation);
+        let server_name = store.server_name().to_owned();
+        let identity = Identity::new(server_name, signing_key)?.with_tls(certificate);
+        let settings = settings::federation(&config.federation)?;
         Ok(Federation::new(
             store.clone(),
             identity,
             self.list.clone(),
             &settings,
         )?)
+    }
+
+    /// What the authority issued; on a box that is not enrolled, what the site file names, if anything.
+    fn certificate(&self, config: &Config, keys: &BoxKeys) -> Result<Option<TlsIdentity>> {
+        let given = settings::federation_tls(&config.federation)?;
+        let Some(enrolment) = &self.enrolment else {
+            return Ok(given);
+        };
+        if given.is_some() {
+            bail!(
+                "the box is enrolled: it cannot show the certificate of [federation.tls] as well"
+            );
+        }
+        Ok(Some(TlsIdentity {
+            chain: vec![enrolment.certificate.der().clone()],
+            key: keys.tls_key(),
+        }))
     }
 
     fn updates(

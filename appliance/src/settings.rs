@@ -1,6 +1,6 @@
 //! What the site file says, in the terms of each service.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use luxchat_accounts as accounts;
@@ -9,7 +9,7 @@ use luxchat_federation as federation;
 use luxchat_http::Tls;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::config::{Client, ClientCertificates, Config, Federation, Registration};
+use crate::config::{self, Client, ClientCertificates, Config, Federation, Registration};
 
 /// A registration secret longer than this is not one.
 const MAX_SECRET: usize = 4_096;
@@ -78,15 +78,35 @@ fn per_second(per_minute: NonZeroU32) -> NonZeroU32 {
     NonZeroU32::new(per_minute.get().div_ceil(60)).unwrap_or(NonZeroU32::MIN)
 }
 
-pub(crate) fn federation(federation: &Federation) -> federation::Config {
-    federation::Config {
+/// # Errors
+///
+/// When the authorities cannot be read.
+pub(crate) fn federation(federation: &Federation) -> Result<federation::Config> {
+    let extra_authorities = federation.authorities.as_deref().map(certificates);
+    Ok(federation::Config {
         client_certificates: match federation.client_certificates {
             ClientCertificates::Required => federation::ClientCertificates::Required,
             ClientCertificates::Optional => federation::ClientCertificates::Optional,
         },
         discovery: federation.discovery,
+        extra_authorities: extra_authorities.transpose()?.unwrap_or_default(),
         ..Default::default()
-    }
+    })
+}
+
+/// The certificate of a box that is not enrolled, where the site file names one.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub(crate) fn federation_tls(
+    federation: &Federation,
+) -> Result<Option<luxchat_federation::TlsIdentity>> {
+    let identity = federation.tls.as_ref().map(|tls| {
+        let (chain, key) = certificate(tls)?;
+        Ok(luxchat_federation::TlsIdentity { chain, key })
+    });
+    identity.transpose()
 }
 
 /// The certificate clients see, where the site file names one.
@@ -98,13 +118,23 @@ pub(crate) fn client_tls(client: &Client) -> Result<Option<Tls>> {
     let Some(tls) = &client.tls else {
         return Ok(None);
     };
-    let name = |path: &std::path::Path| path.display().to_string();
-    let chain = CertificateDer::pem_file_iter(&tls.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| name(&tls.certificate))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| name(&tls.key))?;
-    let tls = Tls::new(chain, key).with_context(|| name(&tls.certificate))?;
+    let (chain, key) = certificate(tls)?;
+    let tls = Tls::new(chain, key).with_context(|| tls.certificate.display().to_string())?;
     Ok(Some(tls))
+}
+
+fn certificate(
+    tls: &config::Tls,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let key = PrivateKeyDer::from_pem_file(&tls.key);
+    let key = key.with_context(|| tls.key.display().to_string())?;
+    Ok((certificates(&tls.certificate)?, key))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .with_context(|| path.display().to_string())
 }
 
 /// How long a stop lets requests go on, within the lifecycle's own grace.

@@ -1,7 +1,9 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use luxchat_bundle::Endpoint;
 use serde::Deserialize;
+
+use super::Tls;
 
 /// The listener for other servers. Whom to talk to is not decided here but by the national authority.
 #[derive(Clone, Debug, Deserialize)]
@@ -17,6 +19,14 @@ pub struct Federation {
     /// Whether servers that the members list does not name may be looked up (well-known, SRV, DNS).
     #[serde(default)]
     pub discovery: bool,
+    /// Certificate authorities, in PEM, of servers that the members list does not name. Only where client certificates
+    /// are optional.
+    #[serde(default)]
+    pub authorities: Option<PathBuf>,
+    /// The certificate of a box that is not enrolled and federates with plain Matrix servers alone. Only where client
+    /// certificates are optional.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
 
 /// Whether a peer must show a certificate of the national authority.
@@ -35,6 +45,17 @@ impl Federation {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.endpoints.is_empty() {
             return Err("federation.endpoints is empty: peers would not find the box".to_owned());
+        }
+        if self.client_certificates == ClientCertificates::Required {
+            let unused = [
+                ("federation.authorities", self.authorities.is_some()),
+                ("[federation.tls]", self.tls.is_some()),
+            ];
+            if let Some((name, _)) = unused.into_iter().find(|(_, given)| *given) {
+                return Err(format!(
+                    "{name} is for plain Matrix servers: it needs federation.client_certificates = \"optional\""
+                ));
+            }
         }
         Ok(())
     }

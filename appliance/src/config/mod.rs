@@ -221,5 +221,14 @@ mod tests {
         assert!(relative.contains("data_dir"), "{relative}");
         let open_admin = refused(&format!("{SAMPLE}\n[admin]\nlisten = \"0.0.0.0:9091\"\n"));
         assert!(open_admin.contains("admin.listen"), "{open_admin}");
+        let tls = "[federation.tls]\ncertificate = \"/a.crt\"\nkey = \"/a.key\"\n";
+        let plain = refused(&SAMPLE.replace("[registration]", &format!("{tls}[registration]")));
+        assert!(plain.contains("[federation.tls]"), "{plain}");
+        let authorities =
+            refused(&SAMPLE.replace("[federation]", "[federation]\nauthorities = \"/a.pem\""));
+        assert!(
+            authorities.contains("federation.authorities"),
+            "{authorities}"
+        );
     }
 }

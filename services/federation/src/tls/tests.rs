@@ -277,6 +277,31 @@ async fn certificates_may_be_made_optional() {
     assert!(error.to_string().contains("CertificateRevoked"), "{error}");
 }
 
+#[tokio::test]
+async fn strangers_may_show_certificates_of_the_extra_authorities() {
+    let (nation, others) = (Nation::new(), Nation::named("Another authority"));
+    let (plain, impostor) = (others.make_box("plain.lu"), others.make_box("c.lu"));
+    let (c, mut b) = (nation.make_box("c.lu"), nation.make_box("b.lu"));
+    let config = Config {
+        client_certificates: ClientCertificates::Optional,
+        extra_authorities: vec![others.authority.certificate().der().clone()],
+        ..Config::default()
+    };
+    let list = nation.list(&[(&b, active()), (&c, active())]);
+    let serving = b.federation_with(Some(list), &config);
+    let _stop = b.serve(&serving, router()).drop_guard();
+    let mut stream = connect(&nation, &b, Some(&plain)).await;
+    let request = b"GET /_matrix/federation/v1/version HTTP/1.0\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains(r#""version":"plain.lu""#), "{answer}");
+    // For members, only the nation's authority speaks.
+    let mut stream = connect(&nation, &b, Some(&impostor)).await;
+    let error = stream.read(&mut [0; 16]).await.unwrap_err();
+    assert!(error.to_string().contains("UnknownCA"), "{error}");
+}
+
 /// What the TLS port answers to these bytes before it closes the connection.
 async fn answer_to(bytes: &[u8]) -> Vec<u8> {
     let nation = Nation::new();

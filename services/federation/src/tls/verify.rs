@@ -67,7 +67,14 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        let roots = roots(self.membership.authorities());
+        let mut authorities = self.membership.authorities();
+        if self.membership.is_open() {
+            let claimed = Leaf::parse(end_entity).ok();
+            if claimed.is_some_and(|leaf| !self.is_member(leaf.server_name.as_str())) {
+                authorities.extend_from_slice(&self.extra_authorities);
+            }
+        }
+        let roots = roots(authorities);
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
             .build()
             .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))?
