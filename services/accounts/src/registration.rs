@@ -63,6 +63,20 @@ impl Accounts {
             .await
     }
 
+    /// Makes sure that people can register at all: nobody else needs to know which names are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RegistrationDisabled`].
+    pub fn check_registration_is_possible(&self) -> Result<()> {
+        let policy = &self.inner.config.registration;
+        if policy.open || policy.token {
+            Ok(())
+        } else {
+            Err(Error::RegistrationDisabled)
+        }
+    }
+
     /// Makes sure that a name is valid and free.
     ///
     /// # Errors

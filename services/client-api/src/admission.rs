@@ -1,13 +1,14 @@
-//! Which requests are let in at all: only so many at a time, and from whoever has no token only so fast.
+//! Which requests are let in at all: only so many at a time, of those only so many from one address, and from whoever has
+//! no token only so fast.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     extract::{Request, State as Extract},
     middleware::Next,
     response::Response,
 };
-use luxchat_http::ApiError;
+use luxchat_http::{ApiError, Share, Shares, network_of};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{State, address::ClientAddress, auth::access_token, error::Error};
@@ -15,11 +16,22 @@ use crate::{State, address::ClientAddress, auth::access_token, error::Error};
 /// When to come back where the server is full.
 const COME_BACK: Duration = Duration::from_secs(2);
 
+/// What part of the places for requests one address may take: a body that trickles in keeps its place for long.
+const SHARE: usize = 4;
+
 /// Places for requests. Syncs wait long and work little, so they have places of their own.
 #[derive(Debug)]
 pub(crate) struct Places {
     requests: Semaphore,
     syncs: Semaphore,
+    addresses: Shares<IpAddr>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+struct Place<'a> {
+    _permit: SemaphorePermit<'a>,
+    _share: Option<Share<IpAddr>>,
 }
 
 impl Places {
@@ -28,14 +40,27 @@ impl Places {
         Self {
             requests: places(requests),
             syncs: places(syncs),
+            addresses: Shares::new(requests / SHARE),
         }
     }
 
-    fn take(&self, is_sync: bool) -> Result<SemaphorePermit<'_>, ApiError> {
+    /// A place for a request from an address; those from this machine have no share of their own.
+    fn take(&self, is_sync: bool, address: Option<IpAddr>) -> Result<Place<'_>, ApiError> {
+        let full = || ApiError::limit_exceeded(COME_BACK);
+        let is_counted = |address: &IpAddr| !is_sync && !address.to_canonical().is_loopback();
+        let share = match address.filter(is_counted) {
+            Some(address) => {
+                let share = self.addresses.take(network_of(address));
+                Some(share.ok_or_else(full)?)
+            }
+            None => None,
+        };
         let places = if is_sync { &self.syncs } else { &self.requests };
-        places
-            .try_acquire()
-            .map_err(|_| ApiError::limit_exceeded(COME_BACK))
+        let permit = places.try_acquire().map_err(|_| full())?;
+        Ok(Place {
+            _permit: permit,
+            _share: share,
+        })
     }
 }
 
@@ -46,13 +71,13 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Result<Response, Error> {
     let is_sync = request.uri().path().ends_with("/sync");
-    let _place = state.places().take(is_sync)?;
     let (parts, body) = request.into_parts();
+    let ClientAddress(address) = ClientAddress::of(&parts, state.config());
+    let _place = state.places().take(is_sync, address)?;
     // Whoever has a token is limited by user, once it is known whose it is.
     if access_token(&parts).is_none()
         && let Some(limiter) = state.limiter()
     {
-        let ClientAddress(address) = ClientAddress::of(&parts, state.config());
         limiter.check_address(address)?;
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
@@ -65,13 +90,25 @@ mod tests {
     #[test]
     fn waiting_syncs_leave_room_for_requests() {
         let places = Places::new(1, 1);
-        let sync = places.take(true).unwrap();
-        let request = places.take(false).unwrap();
-        assert!(places.take(true).is_err());
-        assert!(places.take(false).is_err());
+        let sync = places.take(true, None).unwrap();
+        let request = places.take(false, None).unwrap();
+        assert!(places.take(true, None).is_err());
+        assert!(places.take(false, None).is_err());
         drop(request);
-        assert!(places.take(false).is_ok());
+        assert!(places.take(false, None).is_ok());
         drop(sync);
-        assert!(places.take(true).is_ok());
+        assert!(places.take(true, None).is_ok());
+    }
+
+    #[test]
+    fn one_address_leaves_places_for_others() {
+        let places = Places::new(8, 8);
+        let take = |address: &str| places.take(false, Some(address.parse().unwrap()));
+        let _held = [take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap()];
+        assert!(take("192.0.2.1").is_err());
+        assert!(take("192.0.2.2").is_ok());
+        assert!(take("127.0.0.1").is_ok());
+        let sync = places.take(true, Some("192.0.2.1".parse().unwrap()));
+        assert!(sync.is_ok());
     }
 }

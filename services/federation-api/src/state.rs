@@ -10,9 +10,8 @@ use luxchat_federation::{Federation, Turns};
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Receipts, Typing};
-use tokio::sync::Semaphore;
 
-use crate::Config;
+use crate::{Config, admission::Places};
 
 /// The services behind the server-server API.
 #[derive(Clone, Debug)]
@@ -44,14 +43,14 @@ struct Inner {
     services: Services,
     config: Config,
     transactions: Turns,
-    places: Semaphore,
+    places: Places,
 }
 
 impl State {
     pub(crate) fn new(services: Services, config: Config) -> Self {
         Self {
             inner: Arc::new(Inner {
-                places: Semaphore::new(config.max_concurrent_requests),
+                places: Places::new(config.max_concurrent_requests),
                 services,
                 config,
                 transactions: Turns::default(),
@@ -60,7 +59,7 @@ impl State {
     }
 
     /// Places for requests.
-    pub(crate) fn places(&self) -> &Semaphore {
+    pub(crate) fn places(&self) -> &Places {
         &self.inner.places
     }
 

@@ -20,6 +20,7 @@ mod panic;
 mod reply;
 mod request;
 mod routes;
+mod shares;
 mod tls;
 mod trace;
 
@@ -35,6 +36,7 @@ pub use self::{
     reply::Reply,
     request::Matrix,
     routes::Endpoints,
+    shares::{Share, Shares, network_of},
     tls::Tls,
     trace::trace,
 };

@@ -22,13 +22,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use crate::opening::Opening;
+use crate::{
+    opening::Opening,
+    shares::{Shares, network_of},
+};
 
 /// How a listener treats those who connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Listening {
     /// Connections at a time; more wait in the kernel's queue.
     pub max_connections: usize,
+    /// Connections at a time from one address, or one IPv6 network; more are closed at once. Those from this machine do
+    /// not count: a reverse proxy speaks for many.
+    pub max_per_address: usize,
     /// How long a handshake may take.
     pub handshake_time: Duration,
     /// How long a client may take to send the head of a request, and how long a connection may idle before one.
@@ -41,6 +47,7 @@ impl Default for Listening {
     fn default() -> Self {
         Self {
             max_connections: 20_000,
+            max_per_address: 5_000,
             handshake_time: Duration::from_secs(10),
             header_time: Duration::from_mins(1),
             grace: Duration::from_secs(8),
@@ -108,6 +115,7 @@ pub async fn listen<H: Handshake>(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(listening.max_connections));
+    let shares = Shares::new(listening.max_per_address);
     let connections = TaskTracker::new();
     loop {
         let place = tokio::select! {
@@ -128,10 +136,16 @@ pub async fn listen<H: Handshake>(
             sleep(Duration::from_millis(100)).await;
             continue;
         };
+        let is_counted = !remote.ip().to_canonical().is_loopback();
+        let share = is_counted.then(|| shares.take(network_of(remote.ip())));
+        if let Some(None) = share {
+            debug!(%remote, "an address has too many connections");
+            continue;
+        }
         let (handshake, router, stop) = (handshake.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
             serve(connection, remote, handshake, router, listening, stop).await;
-            drop(place);
+            drop((place, share));
         });
     }
     drop(listener);

@@ -36,11 +36,13 @@ pub(crate) fn routes() -> Router<State> {
 
 async fn get(
     state: State,
+    session: Option<Session>,
     Matrix(request): Matrix<get_profile::Request>,
 ) -> Answer<get_profile::Response> {
     let fields = if is_local(&state, &request.user_id) {
         state.accounts.profile(&request.user_id).await?
     } else {
+        check_may_ask(session.as_ref())?;
         let query = remote_profile::Request::new(request.user_id.clone());
         let server = request.user_id.server_name();
         let profile = state.federation.request(server, query).await?;
@@ -51,6 +53,7 @@ async fn get(
 
 async fn get_one(
     state: State,
+    session: Option<Session>,
     Matrix(request): Matrix<get_field::Request>,
 ) -> Answer<get_field::Response> {
     let (user_id, field) = (&request.user_id, &request.field);
@@ -60,6 +63,7 @@ async fn get_one(
             .profile_field(user_id, field.as_str())
             .await?
     } else {
+        check_may_ask(session.as_ref())?;
         let mut query = remote_profile::Request::new(user_id.clone());
         query.field = Some(field.clone());
         let profile = state
@@ -102,6 +106,11 @@ async fn delete(
         .await?;
     tell_rooms(&state, &session, request.field.as_str()).await?;
     Ok(Reply(delete_field::Response::new()))
+}
+
+/// Whoever is nobody here cannot make this server ask others.
+fn check_may_ask(session: Option<&Session>) -> Result<(), ApiError> {
+    session.map(drop).ok_or_else(ApiError::missing_token)
 }
 
 fn is_local(state: &State, user_id: &UserId) -> bool {

@@ -42,6 +42,7 @@ async fn register(
         let message = "Application services cannot register here";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::Unknown, message).into());
     }
+    state.accounts.check_registration_is_possible()?;
     // What cannot work is said before the client goes through the stages.
     if let Some(username) = &request.username {
         state.accounts.check_username(username).await?;
@@ -81,8 +82,13 @@ async fn register(
 
 async fn is_available(
     state: State,
+    ClientAddress(address): ClientAddress,
     Matrix(request): Matrix<availability::Request>,
 ) -> Answer<availability::Response> {
+    if let Some(limiter) = state.limiter() {
+        limiter.check_login(address)?;
+    }
+    state.accounts.check_registration_is_possible()?;
     state.accounts.check_username(&request.username).await?;
     Ok(Reply(availability::Response::new(true)))
 }
@@ -137,8 +143,15 @@ mod tests {
     #[tokio::test]
     async fn registration_is_closed_unless_opened() {
         let server = server(Registration::default());
-        let body = json!({ "username": "alice", "password": PASSWORD });
-        assert_eq!(register(&server, body).await.error(), (403, "M_FORBIDDEN"));
+        // Nor does anybody learn who is here.
+        server.user("alice").await;
+        for name in ["alice", "bob"] {
+            let body = json!({ "username": name, "password": PASSWORD });
+            assert_eq!(register(&server, body).await.error(), (403, "M_FORBIDDEN"));
+            let path = format!("/_matrix/client/v3/register/available?username={name}");
+            let asked = server.send(Method::GET, &path, None, Value::Null).await;
+            assert_eq!(asked.error(), (403, "M_FORBIDDEN"));
+        }
     }
 
     #[tokio::test]

@@ -112,6 +112,7 @@ async fn aliases(
 
 async fn visibility(
     state: State,
+    _: Option<Session>,
     Matrix(request): Matrix<get_room_visibility::Request>,
 ) -> Answer<get_room_visibility::Response> {
     let published = state
@@ -269,7 +270,12 @@ mod tests {
     async fn nobody_makes_this_server_ask_others_without_a_token() {
         let server = Server::new();
         let alias = "/_matrix/client/v3/directory/room/%23weather:elsewhere.org";
-        for path in [alias, "/_matrix/client/v3/publicRooms?server=elsewhere.org"] {
+        for path in [
+            alias,
+            "/_matrix/client/v3/publicRooms?server=elsewhere.org",
+            "/_matrix/client/v3/profile/@alice:elsewhere.org",
+            "/_matrix/client/v3/profile/@alice:elsewhere.org/displayname",
+        ] {
             let refused = server.send(Method::GET, path, None, Value::Null).await;
             assert_eq!(refused.error(), (401, "M_MISSING_TOKEN"));
         }

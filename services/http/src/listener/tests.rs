@@ -20,6 +20,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: box\r\n\r\n";
 /// Nothing takes long here, unless a test says so.
 const PATIENT: Listening = Listening {
     max_connections: 10,
+    max_per_address: 10,
     handshake_time: PATIENCE,
     header_time: PATIENCE,
     grace: PATIENCE,
