@@ -4,8 +4,8 @@ use luxchat_store::{Account, Store, UserNid};
 use ruma::{OwnedUserId, UserId};
 
 use crate::{
-    Config, Error, Result, interactive::Interactions, last_seen::LastSeen, openid::OpenIdTokens,
-    password::Passwords, session::Sessions, shared_secret::Nonces,
+    Config, Error, Result, attempts::Attempts, interactive::Interactions, last_seen::LastSeen,
+    openid::OpenIdTokens, password::Passwords, session::Sessions, shared_secret::Nonces,
 };
 
 /// The accounts of this server. Clones share everything.
@@ -24,6 +24,7 @@ pub(crate) struct Inner {
     pub(crate) nonces: Nonces,
     pub(crate) open_id: OpenIdTokens,
     pub(crate) last_seen: LastSeen,
+    pub(crate) attempts: Attempts,
 }
 
 impl Accounts {
@@ -44,6 +45,7 @@ impl Accounts {
                 nonces: Nonces::default(),
                 open_id: OpenIdTokens::default(),
                 last_seen: LastSeen::default(),
+                attempts: Attempts::default(),
             }),
         })
     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use ruma::api::client::uiaa::UiaaInfo;
 
 /// What can go wrong with accounts and sessions.
@@ -26,6 +28,10 @@ pub enum Error {
     /// Wrong user or wrong password: which of them is nobody's business.
     #[error("wrong user name or password")]
     WrongCredentials,
+
+    /// Too many passwords have been tried, or too many are being checked.
+    #[error("too many attempts")]
+    TryLater(Duration),
 
     /// No such account on this server.
     #[error("there is no such account")]

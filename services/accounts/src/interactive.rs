@@ -50,7 +50,7 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::Interaction`] with what the client has to do next, until it has done all; [`Error::NotTheOwner`] where the
-    /// proof is for another account.
+    /// proof is for another account; [`Error::TryLater`].
     pub async fn confirm_owner(
         &self,
         session: &Session,
@@ -114,11 +114,18 @@ impl Accounts {
         if user_id.as_ref() != Some(&session.user_id) {
             return Err(Error::NotTheOwner);
         }
+        self.inner.attempts.begin(&session.user_id, self.now_ms())?;
         let account = self.account(&session.user_id).await?;
-        self.inner
+        let is_right = self
+            .inner
             .passwords
             .verify(proof.password.clone(), account.password_hash)
-            .await
+            .await?;
+        if is_right {
+            let attempts = &self.inner.attempts;
+            attempts.succeeded(&session.user_id, self.now_ms());
+        }
+        Ok(is_right)
     }
 }
 

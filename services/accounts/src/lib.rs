@@ -4,6 +4,7 @@
 
 mod account_data;
 mod accounts;
+mod attempts;
 mod config;
 mod credentials;
 mod devices;

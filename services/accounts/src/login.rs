@@ -53,11 +53,12 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongCredentials`]; with the right password also [`Error::Locked`] and [`Error::TooMany`]. A deactivated
-    /// account says so to anyone.
+    /// [`Error::WrongCredentials`], [`Error::TryLater`]; with the right password also [`Error::Locked`] and
+    /// [`Error::TooMany`]. A deactivated account says so to anyone.
     pub async fn login(&self, user: &str, password: String, device: NewDevice) -> Result<Login> {
         let user_id =
             local_user_id(user, self.store().server_name()).map_err(|_| Error::WrongCredentials)?;
+        self.inner.attempts.begin(&user_id, self.now_ms())?;
         let account = match self.account(&user_id).await {
             Ok(account) => Some(account),
             Err(Error::NoSuchAccount) => None,
@@ -74,6 +75,7 @@ impl Accounts {
         if !is_right {
             return Err(Error::WrongCredentials);
         }
+        self.inner.attempts.succeeded(&user_id, self.now_ms());
         if account.is_locked {
             return Err(Error::Locked);
         }

@@ -1,6 +1,6 @@
 //! Argon2id, off the async threads and only so many at a time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
@@ -14,6 +14,10 @@ use crate::{Config, Error, Result};
 const ALGORITHM: Algorithm = Algorithm::Argon2id;
 const VERSION: Version = Version::V0x13;
 
+/// Passwords that may wait to be hashed, some seconds' worth of work; whoever comes then is told to come back.
+const MAX_WAITING: usize = 256;
+const COME_BACK: Duration = Duration::from_secs(5);
+
 /// Longer passwords only cost time.
 const MAX_BYTES: usize = 512;
 
@@ -26,6 +30,7 @@ const UNMAPPED_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     running: Arc<Semaphore>,
+    waiting: Semaphore,
     min_length: usize,
     /// What is checked where there is no hash, so that the time taken does not tell whether an account exists.
     decoy: OnceCell<String>,
@@ -39,6 +44,7 @@ impl Passwords {
         Ok(Self {
             argon2: Argon2::new(ALGORITHM, VERSION, params),
             running: Arc::new(Semaphore::new(config.password_concurrency.max(1))),
+            waiting: Semaphore::new(MAX_WAITING),
             min_length: config.password_min_length,
             decoy: OnceCell::new(),
         })
@@ -113,6 +119,9 @@ impl Passwords {
         &self,
         work: impl FnOnce(&Argon2<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return Err(Error::TryLater(COME_BACK));
+        };
         let permit = Arc::clone(&self.running)
             .acquire_owned()
             .await

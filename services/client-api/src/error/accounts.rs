@@ -25,6 +25,7 @@ impl From<AccountsError> for Error {
             E::WrongCredentials | E::NotTheOwner | E::RegistrationDisabled => {
                 ApiError::forbidden(message)
             }
+            E::TryLater(after) => ApiError::limit_exceeded(after),
             E::SharedSecret(_) => ApiError::new(StatusCode::FORBIDDEN, ErrorKind::Unknown, message),
             E::InvalidRegistrationToken => {
                 ApiError::new(StatusCode::UNAUTHORIZED, ErrorKind::Unauthorized, message)
