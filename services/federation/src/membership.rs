@@ -163,7 +163,8 @@ impl Membership {
             .unwrap_or(false)
     }
 
-    /// A signing key of `server`, in use or not. A member that may not federate any more has signed valid events before.
+    /// A signing key of `server`, in use or not. A member that was revoked has signed valid events before, and signs none
+    /// since.
     pub fn signing_key(
         &self,
         server: &ServerName,
@@ -210,11 +211,20 @@ fn timestamp(ms: u64) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// A member that is out for good has no key in use: what others pass on as signed by it since is not taken.
 fn listed_keys(member: &Member) -> BTreeMap<OwnedServerSigningKeyId, ListedKey> {
-    let current = member.signing_keys.iter().map(|(id, key)| (id, key, None));
+    let ms = |at: &Timestamp| {
+        MilliSecondsSinceUnixEpoch(UInt::try_from(at.as_millisecond()).unwrap_or_default())
+    };
+    let end = match &member.status {
+        Status::Revoked { since, .. } => Some(ms(since)),
+        Status::Active {} | Status::Suspended { .. } => None,
+    };
+    let current = member.signing_keys.iter().map(|(id, key)| (id, key, end));
     let old = member.old_signing_keys.iter().map(|(id, old)| {
-        let expired = UInt::try_from(old.expired_at.as_millisecond()).unwrap_or_default();
-        (id, &old.key, Some(MilliSecondsSinceUnixEpoch(expired)))
+        let expired = ms(&old.expired_at);
+        let expired = end.map_or(expired, |end| end.min(expired));
+        (id, &old.key, Some(expired))
     });
     current
         .chain(old)

@@ -52,8 +52,12 @@ impl Fetcher {
         self.turns.take(server).await
     }
 
-    /// Asks `server` itself, then the directories.
+    /// Asks `server` itself, then the directories. Nobody is asked for the keys of a server that may not federate.
     pub(crate) async fn fetch(&self, server: &ServerName) -> Result<VerifiedDocument> {
+        // Anybody can name anybody in an event. The directories vouch for members alone: no need to ask them for others.
+        self.client
+            .admit(server)
+            .map_err(|reason| unavailable(server, &reason.to_string()))?;
         if let Some(last) = self.attempts.get(server)
             && last.elapsed() < PAUSE
         {

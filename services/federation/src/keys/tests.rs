@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::document;
 use crate::{
     Error, Federation, Identity, MemoryNetwork,
-    testing::{NOW_MS, Nation, active, now},
+    testing::{NOW_MS, Nation, active, now, revoked},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -68,8 +68,9 @@ fn routes(server: &Server) -> (Router, Arc<AtomicUsize>) {
         counter.fetch_add(1, Ordering::SeqCst);
         Json(own.keys().own_document().unwrap())
     };
-    let notary = server.federation.clone();
+    let (notary, counter) = (server.federation.clone(), Arc::clone(&asked));
     let vouch = async move |Json(query): Json<serde_json::Value>| {
+        counter.fetch_add(1, Ordering::SeqCst);
         let mut documents = Vec::new();
         for server in query["server_keys"].as_object().unwrap().keys() {
             let server = ServerName::parse(server).unwrap();
@@ -153,6 +154,34 @@ async fn the_directory_vouches_for_a_server_that_is_down() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_for_the_keys_of_who_may_not_federate() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (server("a.lu", &network), server("b.lu", &network));
+    let directory = server("dir.lu", &network);
+    let ((own, asked), (vouching, notary)) = (routes(&b), routes(&directory));
+    network.attach(name(&b), own);
+    network.attach(name(&directory), vouching);
+    let nation = Nation::new();
+    let (out, mut entry) = (
+        nation.make_box("b.lu"),
+        nation.make_box("dir.lu").member(active()),
+    );
+    entry.role = luxchat_bundle::Role::Directory;
+    let mut expelled = out.member(revoked());
+    expelled.signing_keys.clear();
+    let authorities = vec![nation.authority.certificate().clone()];
+    let members = vec![entry, expelled];
+    a.federation.membership().update(luxchat_bundle::Bundle {
+        members: luxchat_bundle::Members::new(now(), authorities, members).unwrap(),
+        ..nation.list(&[])
+    });
+    let error = find(&a, &b, ms(NOW_MS)).await.unwrap_err();
+    assert!(error.to_string().contains("revoked"), "{error}");
+    let questions = [&asked, &notary].map(|asked| asked.load(Ordering::SeqCst));
+    assert_eq!(questions, [0, 0]);
+}
+
+#[tokio::test]
 async fn the_members_list_alone_counts_for_servers_whose_keys_it_names() {
     let network = MemoryNetwork::new();
     let (a, b) = (server("a.lu", &network), server("b.lu", &network));
@@ -183,6 +212,12 @@ async fn the_members_list_alone_counts_for_servers_whose_keys_it_names() {
     key(&current, NOW_MS + 8 * DAY_MS).await.unwrap_err();
     key("ed25519:retired", NOW_MS - 1).await.unwrap();
     key("ed25519:retired", NOW_MS + 1).await.unwrap_err();
+
+    // What it signed before it was expelled stays valid; nothing else does, whoever passes it on.
+    let list = nation.list(&[(&listed, revoked())]);
+    a.federation.membership().update(list);
+    assert_eq!(key(&current, NOW_MS).await.unwrap(), expected);
+    key(&current, NOW_MS + 1).await.unwrap_err();
 }
 
 #[tokio::test]
