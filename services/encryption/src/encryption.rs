@@ -57,9 +57,15 @@ impl Encryption {
         let now = self.store().clock().now_ms();
         let remember = u64::try_from(REMEMBER_RECEIVED.as_millis()).unwrap_or(u64::MAX);
         let before = now.saturating_sub(remember);
+        // A bounded number at a time, until there are no more: they come faster than that in an hour.
+        while self
+            .store()
+            .write::<_, Error, _>(move |tx| Ok(tx.forget_received_to_device(before)?))
+            .await?
+            > 0
+        {}
         self.store()
             .write::<_, Error, _>(move |tx| {
-                tx.forget_received_to_device(before)?;
                 let inbox = tx.limit_to_device_inboxes(config.to_device_inbox)?;
                 let outbox = tx.limit_to_device_outboxes(config.to_device_outbox)?;
                 if inbox + outbox > 0 {

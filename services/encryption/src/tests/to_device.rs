@@ -200,9 +200,21 @@ async fn what_other_servers_send_is_delivered_once() {
         ["hello"]
     );
 
-    // Ids are forgotten after a month.
+    // Ids are forgotten after a month, however many there are.
+    let claim_many = async || {
+        let origin = origin.clone();
+        let claims = server.write(move |tx| {
+            let server = tx.server_nid_or_insert(&origin)?;
+            let ids = (0..2_500).map(|number| format!("m{number}").into());
+            ids.map(|id: ruma::OwnedTransactionId| tx.claim_received_to_device(server, &id))
+                .collect::<luxchat_store::Result<Vec<bool>>>()
+        });
+        claims.await
+    };
+    assert!(claim_many().await.into_iter().all(|is_new| is_new));
     server.clock.advance(Duration::from_hours(31 * 24));
     server.encryption.maintain().await.unwrap();
+    assert!(claim_many().await.into_iter().all(|is_new| is_new));
     receive("@bob:b.example").await.unwrap();
     assert_eq!(
         waiting(&server, &alice, Position::START, 9).await.0.len(),
