@@ -117,7 +117,7 @@ fn context(
         state_at(composer, &request.filter, last)?
     } else {
         let rows: Vec<_> = [&before[..], std::slice::from_ref(&row), &after[..]].concat();
-        lazy_state(composer, readable.room.nid, &request.filter, &rows)?
+        lazy_state(composer, &readable, &request.filter, &rows)?
     };
     let write = |rows: Vec<ClientRow>| -> Result<Vec<Raw<AnyTimelineEvent>>> {
         let rows = rows.iter();

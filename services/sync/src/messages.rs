@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use luxchat_store::{ClientRow, ReadTx, RoomNid, Stretch, UserNid};
+use luxchat_store::{ClientRow, ReadTx, Stretch, UserNid};
 use ruma::{
     api::{
         Direction,
         client::{filter::RoomEventFilter, message::get_message_events::v3},
     },
-    events::AnyStateEvent,
+    events::{AnyStateEvent, StateEventType},
     serde::Raw,
 };
 
@@ -95,7 +95,7 @@ fn page(tx: &ReadTx<'_>, viewer: &Viewer, request: &v3::Request, now_ms: u64) ->
     let events = found.rows.iter();
     let events = events.map(|row| composer.timeline_event(row, &history));
     response.chunk = events.collect::<Result<_>>()?;
-    response.state = lazy_state(composer, room, &request.filter, &found.rows)?;
+    response.state = lazy_state(composer, &readable, &request.filter, &found.rows)?;
     let at_oldest = found.rest.is_none() && request.dir == Direction::Backward && to.is_none();
     let wants_backfill = at_oldest && tx.has_missing_prevs(room)?;
     if wants_backfill && let Some(oldest) = found.rows.last().and_then(|row| row.pos) {
@@ -116,10 +116,10 @@ pub(crate) fn token(token: Option<&str>) -> Result<Option<i64>> {
     Ok(token.map(|token| token.position.0))
 }
 
-/// With lazy loading, the memberships of the senders of some events.
+/// With lazy loading, the memberships of the senders of some events, as far as the user may know them.
 pub(crate) fn lazy_state(
     composer: Composer<'_, '_>,
-    room: RoomNid,
+    readable: &Readable,
     filter: &RoomEventFilter,
     rows: &[ClientRow],
 ) -> Result<Vec<Raw<AnyStateEvent>>> {
@@ -129,8 +129,14 @@ pub(crate) fn lazy_state(
     let senders: HashSet<UserNid> = rows.iter().map(|row| row.sender).collect();
     let mut state = Vec::with_capacity(senders.len());
     for sender in senders {
-        if let Some(member) = composer.tx.member(room, sender)? {
-            let row = composer.tx.client_event_by_nid(member.event)?;
+        let user_id = composer.tx.user_id(sender)?;
+        let member = composer.tx.state_entry_at(
+            readable.state,
+            &StateEventType::RoomMember,
+            user_id.as_str(),
+        )?;
+        if let Some(member) = member {
+            let row = composer.tx.client_event_by_nid(member)?;
             state.push(composer.bare_event(&row)?);
         }
     }

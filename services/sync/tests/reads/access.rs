@@ -6,8 +6,8 @@ use ruma::{
     api::{
         Direction,
         client::{
-            context::get_context, membership::get_member_events, message::get_message_events,
-            threads::get_threads,
+            context::get_context, filter::LazyLoadOptions, membership::get_member_events,
+            message::get_message_events, threads::get_threads,
         },
     },
     events::relation::RelationType,
@@ -121,6 +121,24 @@ async fn strangers_read_nothing_and_leavers_what_they_saw() {
         .into_iter()
         .find(|event| event["state_key"] == bob().as_str());
     assert_eq!(own.unwrap()["content"]["membership"], "ban");
+
+    // Nor does lazy loading tell them what became of those who spoke.
+    let renamed = json!({ "membership": "join", "displayname": "Later" });
+    let key = alice().as_str();
+    world
+        .state(the_room(), alice(), "m.room.member", key, renamed)
+        .await;
+    let mut request = backward(None, 50);
+    request.filter.lazy_load_options = LazyLoadOptions::Enabled {
+        include_redundant_members: false,
+    };
+    let lazy = page(&world, bob(), request).await.unwrap();
+    let lazy = plain(&lazy.state);
+    assert!(lazy.iter().any(|event| event["state_key"] == key));
+    assert!(
+        lazy.iter()
+            .all(|event| event["content"]["displayname"] != "Later")
+    );
 }
 
 #[tokio::test]
