@@ -240,6 +240,20 @@ CREATE TABLE key_signatures (
     PRIMARY KEY (target_nid, target_key, signer_nid, signer_key_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE local_media (
+    media_id     TEXT NOT NULL PRIMARY KEY,
+    sha256       BLOB NOT NULL REFERENCES media_contents,
+    content_type TEXT,
+    file_name    TEXT,
+    uploader_nid INTEGER NOT NULL REFERENCES users,
+    created_ts   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE media_contents (
+    sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32),
+    size   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE members (
     room_nid   INTEGER NOT NULL REFERENCES rooms,
     user_nid   INTEGER NOT NULL REFERENCES users,
@@ -354,6 +368,17 @@ CREATE TABLE remote_device_lists (
     -- 1 once an update was missed: fetch anew before use.
     stale     INTEGER NOT NULL CHECK (stale IN (0, 1))
 ) STRICT;
+
+CREATE TABLE remote_media (
+    server_nid   INTEGER NOT NULL REFERENCES servers,
+    media_id     TEXT NOT NULL,
+    sha256       BLOB NOT NULL REFERENCES media_contents,
+    content_type TEXT,
+    file_name    TEXT,
+    fetched_ts   INTEGER NOT NULL,
+    access_ts    INTEGER NOT NULL,
+    PRIMARY KEY (server_nid, media_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE room_account_data (
     user_nid   INTEGER NOT NULL REFERENCES accounts,
@@ -501,6 +526,10 @@ CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NUL
 
 CREATE INDEX events_outgoing ON events (seq) WHERE is_outgoing = 1;
 
+CREATE INDEX local_media_by_content ON local_media (sha256);
+
+CREATE INDEX local_media_by_uploader ON local_media (uploader_nid);
+
 CREATE INDEX members_by_membership ON members (room_nid, membership);
 
 CREATE INDEX members_by_seq ON members (seq);
@@ -519,6 +548,10 @@ CREATE INDEX receipts_local ON receipts (seq) WHERE is_local = 1 AND receipt_typ
 CREATE INDEX received_to_device_by_age ON received_to_device (received_ts);
 
 CREATE INDEX received_transactions_by_age ON received_transactions (received_ts);
+
+CREATE INDEX remote_media_by_access ON remote_media (access_ts);
+
+CREATE INDEX remote_media_by_content ON remote_media (sha256);
 
 CREATE INDEX room_account_data_by_seq ON room_account_data (user_nid, seq);
 

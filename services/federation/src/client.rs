@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use luxchat_store::Clock;
 use ruma::{
@@ -17,7 +18,13 @@ use ruma::{
     },
 };
 
-use crate::{Config, Denial, Error, Identity, Membership, MemoryNetwork, Result, network::Network};
+use crate::{
+    Config, Denial, Error, Identity, Membership, MemoryNetwork, Result,
+    network::{Network, read},
+};
+
+/// The largest error answer to a request for something large, in bytes.
+const MAX_REFUSAL: usize = 64 * 1024;
 
 /// How an endpoint authenticates, where servers speak to servers.
 pub trait FederationAuth: AuthScheme {
@@ -134,10 +141,7 @@ impl Client {
         destination: &ServerName,
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>> {
-        self.admit(destination).map_err(|reason| Error::Denied {
-            server: destination.to_owned(),
-            reason,
-        })?;
+        self.check(destination)?;
         let shared = &self.shared;
         let timeout = if takes_long(request.uri().path()) {
             shared.long_request_timeout
@@ -145,24 +149,66 @@ impl Client {
             shared.request_timeout
         };
         let answer = async {
-            match &shared.transport {
-                Transport::Network(network) => {
-                    network
-                        .send(destination, request, shared.max_response)
-                        .await
-                }
-                Transport::Memory(network) => {
-                    let origin = shared.identity.server_name();
-                    network
-                        .send(origin, destination, request, shared.max_response)
-                        .await
-                }
-                Transport::None => Err(Error::NoAddress(destination.to_owned())),
-            }
+            let response = self.send(destination, request).await?;
+            read(destination, response, shared.max_response).await
         };
         tokio::time::timeout(timeout, answer)
             .await
             .unwrap_or_else(|_| Err(Error::Timeout(destination.to_owned())))
+    }
+
+    /// Asks `destination`, and returns an answer that is a success with its body still to be read.
+    pub(crate) async fn open<T>(
+        &self,
+        destination: &ServerName,
+        request: T,
+    ) -> Result<http::Response<Body>>
+    where
+        T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
+        T::Authentication: FederationAuth,
+        T::PathBuilder: FederationPath,
+    {
+        let request = self.sign(destination, request)?;
+        self.check(destination)?;
+        let answer = async {
+            let response = self.send(destination, request).await?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let refusal = read(destination, response, MAX_REFUSAL).await?;
+            Err(parse::<T>(destination, &refusal)
+                .err()
+                .unwrap_or_else(|| Error::InvalidResponse {
+                    server: destination.to_owned(),
+                    why: format!("status {}", refusal.status()),
+                }))
+        };
+        tokio::time::timeout(self.shared.request_timeout, answer)
+            .await
+            .unwrap_or_else(|_| Err(Error::Timeout(destination.to_owned())))
+    }
+
+    fn check(&self, destination: &ServerName) -> Result<()> {
+        self.admit(destination).map_err(|reason| Error::Denied {
+            server: destination.to_owned(),
+            reason,
+        })
+    }
+
+    async fn send(
+        &self,
+        destination: &ServerName,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Body>> {
+        let shared = &self.shared;
+        match &shared.transport {
+            Transport::Network(network) => network.send(destination, request).await,
+            Transport::Memory(network) => {
+                let origin = shared.identity.server_name();
+                network.send(origin, destination, request).await
+            }
+            Transport::None => Err(Error::NoAddress(destination.to_owned())),
+        }
     }
 
     fn sign<T>(&self, destination: &ServerName, request: T) -> Result<http::Request<Bytes>>

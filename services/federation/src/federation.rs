@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use axum::body::Body;
 use luxchat_bundle::{Bundle, Leaf};
 use luxchat_store::{Clock, Store};
 use ruma::{
@@ -183,6 +184,25 @@ impl Federation {
         T::PathBuilder: FederationPath,
     {
         self.shared.client.request(destination, request).await
+    }
+
+    /// Asks `destination` for something large: an answer that is a success comes with its body still to be read. Its size
+    /// and the time it takes are the caller's to limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Federation::request`].
+    pub async fn open<T>(
+        &self,
+        destination: &ServerName,
+        request: T,
+    ) -> Result<http::Response<Body>>
+    where
+        T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
+        T::Authentication: FederationAuth,
+        T::PathBuilder: FederationPath,
+    {
+        self.shared.client.open(destination, request).await
     }
 
     /// What the listener does with connections of other servers, for [`luxchat_http::listen`]. `None` without a

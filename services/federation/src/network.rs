@@ -6,6 +6,7 @@ mod well_known;
 
 use std::{error::Error as _, time::Duration};
 
+use axum::body::Body;
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -60,13 +61,12 @@ impl Network {
         Ok(Self { pool, addresses })
     }
 
-    /// Sends a request to `https://<destination>/...` and reads an answer of at most `max_response` bytes.
+    /// Sends a request to `https://<destination>/...` and returns the head of the answer, its body to be read.
     pub(crate) async fn send(
         &self,
         destination: &ServerName,
         mut request: http::Request<Bytes>,
-        max_response: usize,
-    ) -> Result<http::Response<Bytes>> {
+    ) -> Result<http::Response<Body>> {
         // Where the server has delegated its name, the host it delegated to is addressed.
         if let Some(authority) = self.addresses.delegated(destination).await? {
             let mut uri = request.uri().clone().into_parts();
@@ -76,22 +76,31 @@ impl Network {
         }
         let response = self.pool.request(request.map(Full::new)).await;
         let response = response.map_err(|error| unreachable(destination, &error))?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, max_response).collect().await;
-        let body = body.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                return Error::TooLarge {
-                    server: destination.to_owned(),
-                    limit: max_response,
-                };
-            }
-            Error::Unreachable {
-                server: destination.to_owned(),
-                why: format!("the answer broke off: {error}"),
-            }
-        })?;
-        Ok(http::Response::from_parts(parts, body.to_bytes()))
+        Ok(response.map(Body::new))
     }
+}
+
+/// Reads an answer of at most `limit` bytes.
+pub(crate) async fn read(
+    destination: &ServerName,
+    response: http::Response<Body>,
+    limit: usize,
+) -> Result<http::Response<Bytes>> {
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, limit).collect().await;
+    let body = body.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Error::TooLarge {
+                server: destination.to_owned(),
+                limit,
+            };
+        }
+        Error::Unreachable {
+            server: destination.to_owned(),
+            why: format!("the answer broke off: {error}"),
+        }
+    })?;
+    Ok(http::Response::from_parts(parts, body.to_bytes()))
 }
 
 /// What the connector said, or the innermost reason that the pool gives.

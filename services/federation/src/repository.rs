@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::{
     Config, Error, Membership, Result,
-    network::Network,
+    network::{Network, read},
     tls::{Connections, Tls},
 };
 
@@ -99,7 +99,10 @@ impl RepositorySource {
             .body(Bytes::new())
             .map_err(|error| Error::InvalidRequest(error.to_string()))?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let answer = self.network.send(directory, request, limit);
+        let answer = async {
+            let answer = self.network.send(directory, request).await?;
+            read(directory, answer, limit).await
+        };
         tokio::time::timeout(TIMEOUT, answer)
             .await
             .unwrap_or_else(|_| Err(Error::Timeout(directory.to_owned())))

@@ -1,31 +1,49 @@
 use std::{
+    borrow::Borrow,
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use ruma::{OwnedServerName, ServerName};
+use ruma::OwnedServerName;
 use tokio::sync::OwnedMutexGuard;
 
-/// One at a time for each server. What no one waits for takes no memory.
-#[derive(Debug, Default)]
-pub struct Turns {
-    running: Mutex<HashMap<OwnedServerName, Weak<tokio::sync::Mutex<()>>>>,
+/// One at a time for each key: a server, or one thing of a server. What no one waits for takes no memory.
+#[derive(Debug)]
+pub struct Turns<K = OwnedServerName> {
+    running: Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>,
 }
 
-impl Turns {
-    /// Waits until no one else holds the turn of `server`. First come, first served.
-    pub async fn take(&self, server: &ServerName) -> OwnedMutexGuard<()> {
-        self.turn_of(server).lock_owned().await
+impl<K> Default for Turns<K> {
+    fn default() -> Self {
+        Self {
+            running: Mutex::default(),
+        }
+    }
+}
+
+impl<K: Eq + Hash> Turns<K> {
+    /// Waits until no one else holds the turn of `key`. First come, first served.
+    pub async fn take<Q>(&self, key: &Q) -> OwnedMutexGuard<()>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.turn_of(key).lock_owned().await
     }
 
-    fn turn_of(&self, server: &ServerName) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn_of<Q>(&self, key: &Q) -> Arc<tokio::sync::Mutex<()>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = running.get(server).and_then(Weak::upgrade) {
+        if let Some(turn) = running.get(key).and_then(Weak::upgrade) {
             return turn;
         }
         running.retain(|_, turn| turn.strong_count() > 0);
         let turn = Arc::default();
-        running.insert(server.to_owned(), Arc::downgrade(&turn));
+        running.insert(key.to_owned(), Arc::downgrade(&turn));
         turn
     }
 }

@@ -25,6 +25,7 @@ mod highlights;
 mod hub;
 mod key_backup;
 mod key_signatures;
+mod media;
 mod migrations;
 mod names;
 mod nid;
@@ -59,6 +60,7 @@ pub use self::{
     hub::{Announcement, Listener, Topic},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
     key_signatures::{KeySignature, with_signatures},
+    media::{ContentHash, Eviction, MediaRow},
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
     one_time_keys::OneTimeKeyUpload,
     pdu::Pdu,

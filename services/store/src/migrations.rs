@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../migrations/0005_federation.sql"),
     ),
     ("sync", include_str!("../migrations/0006_sync.sql")),
+    ("media", include_str!("../migrations/0007_media.sql")),
 ];
 
 /// Brings the database up to date, each migration in its own transaction.
