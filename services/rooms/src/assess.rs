@@ -20,6 +20,14 @@ use crate::{
     resolve::{State, resolve},
 };
 
+/// Extremities up to which the states after each of them are resolved. Where there are more, the current state stands for
+/// those that an event leaves in place: it was resolved out of them.
+const RESOLVED_TIPS: usize = 20;
+
+/// Extremities up to which a room may be forked further. More are no accident: an event that joins none of them waits, like
+/// one that has soft-failed, until another builds upon it.
+const MAX_TIPS: usize = 200;
+
 /// How much work an assessment may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Effort {
@@ -128,7 +136,10 @@ impl<'t, 'c> Assessor<'t, 'c> {
         let Some((before, state)) = self.state_before(&head, &prevs, effort)? else {
             return Ok(Assessment::NeedsResolution);
         };
-        let event = self.authorise(pdu, &head, &before, state.as_ref())?;
+        let mut event = self.authorise(pdu, &head, &before, state.as_ref())?;
+        if head.tips.len() >= MAX_TIPS && !prevs.join_any(&head.tips) {
+            event.hold_back("the room has too many forward extremities");
+        }
         let current = match event.status() {
             EventStatus::Accepted => self.change(pdu, &head, &prevs, &before, state, effort)?,
             EventStatus::SoftFailed | EventStatus::Rejected => {
@@ -288,6 +299,9 @@ impl<'t, 'c> Assessor<'t, 'c> {
 
     /// The states after the extremities that an event leaves in place, each once.
     fn other_tips(&self, head: &Head, prevs: &Prevs<'_>) -> Result<Vec<Coordinate>, PduError> {
+        if head.tips.len() > RESOLVED_TIPS {
+            return Ok(vec![head.current]);
+        }
         let mut others = Vec::new();
         for tip in head.tips.iter().filter(|tip| !prevs.nids.contains(tip)) {
             if let Some(after) = self.tx.event_by_nid(*tip)?.after
@@ -341,6 +355,11 @@ impl Prevs<'_> {
     /// Whether the room's extremities are these events and no others.
     fn are(&self, tips: &[EventNid]) -> bool {
         self.nids.len() == tips.len() && tips.iter().all(|tip| self.nids.contains(tip))
+    }
+
+    /// Whether some of these events are extremities of the room.
+    fn join_any(&self, tips: &[EventNid]) -> bool {
+        tips.iter().any(|tip| self.nids.contains(tip))
     }
 }
 

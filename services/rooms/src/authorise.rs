@@ -117,6 +117,14 @@ impl Authorised {
         }
     }
 
+    /// Soft-fails an event that passed, for a reason that lies outside of the auth rules.
+    pub(crate) fn hold_back(&mut self, reason: &str) {
+        if self.status == EventStatus::Accepted {
+            self.status = EventStatus::SoftFailed;
+            self.reason = Some(reason.to_owned());
+        }
+    }
+
     /// The event.
     pub fn pdu(&self) -> &Arc<Pdu> {
         &self.pdu

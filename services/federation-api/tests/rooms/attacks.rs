@@ -311,6 +311,48 @@ async fn the_state_of_another_room_is_none_of_this_one() {
 }
 
 #[tokio::test]
+async fn a_room_is_not_forked_without_end() {
+    let scene = Scene::new().await;
+    let fork = scene.message().await;
+    let own = scene.two.state(&scene.room).await;
+    let forks = (0..210).map(|number| {
+        let mut event = fork.clone();
+        event["origin_server_ts"] = json!(number);
+        if number % 8 == 0 {
+            // A state of its own for some of them.
+            event["type"] = json!("m.room.member");
+            event["state_key"] = json!(scene.eve);
+            event["content"] = json!({ "membership": "join", "displayname": number.to_string() });
+            let join_rules = &own[&("m.room.join_rules".to_owned(), String::new())];
+            let auth_events = event["auth_events"].as_array_mut().unwrap();
+            auth_events.push(json!(join_rules));
+        }
+        scene.two.sign(&event, &VERSION).json
+    });
+    let received = scene.one.receive(&scene.two, forks.collect()).await;
+    assert!(received.values().all(Result::is_ok), "{received:?}");
+    assert_eq!(scene.one.tips(&scene.room).await, 200);
+
+    // The room goes on, and comes together again.
+    scene
+        .one
+        .name_room(&scene.alice, &scene.room, "named")
+        .await;
+    assert_eq!(scene.one.tips(&scene.room).await, 181);
+    let name = StateEventType::RoomName;
+    let content = scene.one.state_content(&scene.room, name.clone()).await;
+    assert_eq!(content.unwrap()["name"], "named");
+    let mut event = scene.message().await;
+    event["origin_server_ts"] = json!(5_000);
+    let event = scene.two.sign(&event, &VERSION);
+    let result = scene.one.receive_one(&scene.two, event.json.clone()).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(scene.status(&event).await, Some(EventStatus::Accepted));
+    let content = scene.one.state_content(&scene.room, name).await;
+    assert_eq!(content.unwrap()["name"], "named");
+}
+
+#[tokio::test]
 async fn a_server_that_the_room_denies_is_not_heard() {
     let scene = Scene::new().await;
     let content = json!({ "allow": ["*"], "deny": ["two"] });

@@ -321,6 +321,18 @@ impl Server {
             .unwrap()
     }
 
+    /// How many forward extremities a room has.
+    pub(crate) async fn tips(&self, room_id: &RoomId) -> usize {
+        let room_id = room_id.to_owned();
+        self.store
+            .read(move |tx| {
+                let room = tx.room_by_id(&room_id)?.unwrap();
+                Ok::<_, luxchat_store::Error>(tx.tips(room.nid)?.len())
+            })
+            .await
+            .unwrap()
+    }
+
     /// An event, if it is here.
     pub(crate) async fn event(&self, room_id: &RoomId, event_id: &EventId) -> Option<Event> {
         let (room_id, event_id) = (room_id.to_owned(), event_id.to_owned());
