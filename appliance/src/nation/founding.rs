@@ -1,11 +1,16 @@
 //! How a nation comes to be on disk: the ceremony, the requests, the answers, the first publication.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
+    ops::Range,
     path::Path,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use luxchat_bundle::files::{self, Access};
 use luxchat_provision::{
@@ -161,15 +166,23 @@ fn site(folder: &Path, name: &str) -> Result<Site> {
     })
 }
 
-/// Ports that are free now. They are written into site files, so that a nation keeps its addresses when it starts again.
+/// Below the range from which systems take the ports of outgoing connections, so that a box that is down for a while finds its
+/// own still free.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// Ports that are free now, never the same twice in one process. They are written into site files, so that a nation keeps its
+/// addresses when it starts again.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let sockets: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind(any))
-        .collect::<Result<_, _>>()
-        .context("no free port on 127.0.0.1")?;
-    sockets
-        .iter()
-        .map(|socket| Ok(socket.local_addr()?.port()))
-        .collect()
+    static NEXT: LazyLock<AtomicUsize> =
+        LazyLock::new(|| AtomicUsize::new(rand::random::<u16>().into()));
+    let free: Vec<u16> = (0..PORTS.len())
+        .map(|_| NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len())
+        .filter_map(|place| PORTS.clone().nth(place))
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .take(count)
+        .collect();
+    if free.len() < count {
+        bail!("there are no {count} free ports on 127.0.0.1 in {PORTS:?}");
+    }
+    Ok(free)
 }

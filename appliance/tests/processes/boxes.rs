@@ -16,9 +16,15 @@ use luxchat_appliance::{
     operator::Operator,
 };
 use reqwest::Method;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
 
 pub(crate) const MINISTRIES: [&str; 2] = ["interieur", "sante"];
+
+/// Without rate limits: the tests are meant to be a burden.
+pub(crate) const SITE_LINES: &str = "\n[limits]\nrequests_per_user = 0\nlogins_per_address = 0\n";
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -48,18 +54,54 @@ impl BoxProcess {
 
     /// Starts the process and does not wait for it to serve.
     pub(crate) fn start(&mut self) -> Result<()> {
+        self.start_through(Command::new(program()))
+    }
+
+    /// The same, with the data folder on a disk of `mebibytes` of its own, `ballast` of them in use by something else. What
+    /// the box writes there is gone with it.
+    pub(crate) fn start_on_small_disk(&mut self, mebibytes: u32, ballast: u32) -> Result<()> {
+        // The names lead to the new disk in this process and its children only.
+        let script = r#"
+            set -e
+            cp -a "$DATA" "$DATA.before"
+            mount -t tmpfs -o "size=${SIZE}m" tmpfs "$DATA"
+            cp -a "$DATA.before/." "$DATA/"
+            head -c "${BALLAST}M" /dev/zero > "$DATA/ballast"
+            exec 3<&0
+            { read -r _ <&3; rm "$DATA/ballast"; } &
+            exec "$@"
+        "#;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+            .arg(program())
+            .env("DATA", &self.site.config.data_dir)
+            .env("SIZE", mebibytes.to_string())
+            .env("BALLAST", ballast.to_string());
+        self.start_through(command)
+    }
+
+    /// Takes the ballast from the small disk.
+    pub(crate) async fn drop_ballast(&mut self) -> Result<()> {
+        let child = self.child.as_mut().context("the box was not started")?;
+        let stdin = child.stdin.as_mut().context("its input is a pipe")?;
+        stdin.write_all(b"\n").await?;
+        Ok(())
+    }
+
+    fn start_through(&mut self, mut command: Command) -> Result<()> {
         let log = File::options().append(true).create(true).open(&self.log)?;
-        let child = Command::new(program())
+        let child = command
             .arg("serve")
             .arg("--config")
             .arg(&self.site_file)
             .env("LUXCHAT_LOG", "info")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} does not start", program().display()))?;
+            .with_context(|| format!("{command:?} does not start"))?;
         self.child = Some(child);
         Ok(())
     }
@@ -130,7 +172,8 @@ impl BoxProcess {
         Ok(())
     }
 
-    fn log(&self) -> Result<String> {
+    /// What the box has logged.
+    pub(crate) fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(&self.log)?)
     }
 }

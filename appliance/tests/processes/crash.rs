@@ -2,13 +2,8 @@
 //! ministry and in one that both share, and while one-time keys are handed out. In the end nothing that was acknowledged
 //! is missing, doubled or in another place, and no key was handed out twice.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-#![expect(clippy::print_stderr, reason = "a test may say how much it did")]
-
-mod boxes;
 mod keys;
 mod readers;
-mod retry;
 mod senders;
 
 use std::time::{Duration, Instant};
@@ -20,10 +15,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    boxes::{BoxProcess, MINISTRIES},
     keys::Keys,
     readers::Reader,
     senders::{Rooms, Senders},
+};
+use crate::{
+    boxes::{BoxProcess, MINISTRIES, SITE_LINES},
+    retry,
 };
 
 /// Decides when who is killed. `LUXCHAT_CRASH_SEED` sets another one.
@@ -31,9 +29,6 @@ const SEED: u64 = 0x4c75_7863_6861_7421;
 
 /// How often each of the two ministries is killed.
 const KILLS: u32 = 50;
-
-/// Without rate limits: the senders are meant to be a burden.
-const SITE_LINES: &str = "\n[limits]\nrequests_per_user = 0\nlogins_per_address = 0\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigkill_loses_doubles_and_reorders_nothing() {

@@ -12,10 +12,10 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::senders::{AllSent, Rooms, Sent};
 use crate::{
     boxes::{MINISTRIES, agent},
     retry::until_answered,
-    senders::{AllSent, Rooms, Sent},
 };
 
 /// How long it may take after the last crash until the last message has arrived.

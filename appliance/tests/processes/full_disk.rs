@@ -1,0 +1,147 @@
+//! A box whose disk is full: writes are refused with a clear error, reads go on, and once there is room it goes on by itself.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use luxchat_appliance::nation::{Client, Nation, Plan, messages};
+use luxchat_store::SystemClock;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::boxes::{BoxProcess, SITE_LINES, agent};
+
+/// Of the small disk, and how much of it is in use by something else at first. In MiB.
+const DISK: u32 = 24;
+const BALLAST: u32 = 12;
+
+/// How many large messages are more than the disk holds.
+const MORE_THAN_FITS: usize = 1_000;
+
+/// How long the box may take to notice that there is room again.
+const RECOVERY_TIME: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_serves_reads_and_heals_by_itself() -> Result<()> {
+    if !may_mount() {
+        // Not through `eprintln`, which the test harness hides.
+        let reason = "SKIPPED: full_disk: this machine lets nobody mount a disk of their own";
+        return Ok(writeln!(std::io::stderr(), "{reason}")?);
+    }
+    let folder = tempfile::tempdir()?;
+    let plan = Plan {
+        site_lines: SITE_LINES.to_owned(),
+        ..Plan::default()
+    };
+    let nation = Nation::open_or_found(&folder.path().join("nation"), &plan, &SystemClock)?;
+    let mut interieur = BoxProcess::new(&nation, folder.path(), "interieur")?;
+    interieur.start_and_wait().await?;
+    let alice = agent(&nation, "interieur", "alice").await?;
+    let room = alice
+        .create_room(&json!({ "preset": "private_chat" }))
+        .await?;
+    interieur.kill().await?;
+    interieur.start_on_small_disk(DISK, BALLAST)?;
+    interieur.wait_until_ready().await?;
+
+    let sent = fill(&alice, &room).await?;
+    // It stays so, for every kind of write.
+    refused(
+        &alice,
+        Method::POST,
+        "/_matrix/client/v3/createRoom",
+        &json!({}),
+    )
+    .await?;
+    let account_data = format!(
+        "/_matrix/client/v3/user/{}/account_data/lu.test",
+        alice.user_id
+    );
+    let large = json!({ "text": "x".repeat(50_000) });
+    refused(&alice, Method::PUT, &account_data, &large).await?;
+    // Reads see all that was acknowledged, and nothing else.
+    assert_eq!(event_ids(&alice, &room).await?, sent);
+    let sync = alice.sync(None, Duration::ZERO).await?;
+    ensure!(messages(&sync, &room).count() > 0, "{sync}");
+
+    interieur.drop_ballast().await?;
+    let began = Instant::now();
+    let after = loop {
+        match send(&alice, &room, sent.len()).await {
+            Ok(event_id) => break event_id,
+            Err(error) => ensure!(began.elapsed() < RECOVERY_TIME, "still refused: {error:#}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let all: Vec<String> = sent.into_iter().chain([after]).collect();
+    assert_eq!(event_ids(&alice, &room).await?, all);
+    let log = interieur.log()?;
+    ensure!(!log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+/// Whether this user may have a mount of their own here.
+fn may_mount() -> bool {
+    let script = "mount -t tmpfs tmpfs /mnt";
+    Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", script])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Sends large messages until the disk is full. Answers with what was acknowledged.
+async fn fill(client: &Client, room: &str) -> Result<Vec<String>> {
+    let mut sent = Vec::new();
+    for number in 0..MORE_THAN_FITS {
+        match send(client, room, number).await {
+            Ok(event_id) => sent.push(event_id),
+            Err(error) => {
+                assert_clear(&error)?;
+                ensure!(sent.len() > 10, "only {} messages fitted", sent.len());
+                return Ok(sent);
+            }
+        }
+    }
+    anyhow::bail!("{MORE_THAN_FITS} messages fitted onto a disk of {DISK} MiB")
+}
+
+async fn send(client: &Client, room: &str, number: usize) -> Result<String> {
+    let large = format!("{number} {}", "x".repeat(50_000));
+    client.send_text(room, &format!("t{number}"), &large).await
+}
+
+async fn refused(client: &Client, method: Method, path: &str, body: &Value) -> Result<()> {
+    let answer = client.call(method, path, Some(body)).await;
+    let error = answer
+        .err()
+        .ok_or_else(|| anyhow::anyhow!("{path} was written"))?;
+    assert_clear(&error)
+}
+
+fn assert_clear(error: &anyhow::Error) -> Result<()> {
+    let text = error.to_string();
+    let clear = ["507", "M_RESOURCE_LIMIT_EXCEEDED", "disk is full"];
+    ensure!(clear.iter().all(|part| text.contains(part)), "{error:#}");
+    Ok(())
+}
+
+/// The messages of a room, oldest first.
+async fn event_ids(client: &Client, room: &str) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let mut from = String::new();
+    loop {
+        let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=f&limit=100{from}");
+        let page = client.call(Method::GET, &path, None).await?;
+        let events = page["chunk"].as_array().into_iter().flatten();
+        let sent = events.filter(|event| event["type"] == "m.room.message");
+        ids.extend(sent.filter_map(|event| event["event_id"].as_str().map(ToOwned::to_owned)));
+        let Some(end) = page["end"].as_str() else {
+            return Ok(ids);
+        };
+        from = format!("&from={end}");
+    }
+}
