@@ -146,6 +146,40 @@ impl ReadTx<'_> {
         })
     }
 
+    /// The place of the newest event of one of some types in a room's timeline up to a position. Only the newest `limit`
+    /// events are looked at; where none of them is one, the place of the oldest of them.
+    pub fn newest_place_of_types(
+        &self,
+        room: RoomNid,
+        event_types: &[&str],
+        until: Position,
+        limit: u32,
+    ) -> Result<Option<i64>> {
+        let sql = "SELECT pos, event_type FROM events WHERE room_nid = ?1 AND pos <= ?2 ORDER BY pos DESC LIMIT ?3";
+        // Nearly always one of the first few is of a wanted type.
+        let mut page = limit.min(4);
+        let mut until = until.0;
+        let mut left = limit;
+        let mut oldest = None;
+        while page > 0 {
+            let rows: Vec<(i64, String)> = self.all(sql, params![room, until, page], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+            let wanted = rows
+                .iter()
+                .find(|(_, event_type)| event_types.contains(&event_type.as_str()));
+            if let Some((pos, _)) = wanted {
+                return Ok(Some(*pos));
+            }
+            let Some((last, _)) = rows.last() else { break };
+            oldest = Some(*last);
+            until = last.saturating_sub(1);
+            left -= page;
+            page = left;
+        }
+        Ok(oldest)
+    }
+
     /// The newest events of a stretch of a timeline, newest first.
     pub fn timeline_backward(
         &self,

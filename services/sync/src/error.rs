@@ -11,6 +11,10 @@ pub enum Error {
     #[error("unknown token {0:?}")]
     UnknownToken(String),
 
+    /// A sliding sync goes on from a response that is not remembered: the client starts over.
+    #[error("unknown position: start over")]
+    UnknownPos,
+
     /// A request that makes no sense.
     #[error("{0}")]
     Invalid(&'static str),

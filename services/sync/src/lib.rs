@@ -25,6 +25,7 @@ mod room_summary;
 mod room_updates;
 mod state;
 mod server_hierarchy;
+mod sliding;
 mod sync;
 mod timeline;
 mod token;

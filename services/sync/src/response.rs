@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// To-device messages in one response; the rest comes with the next.
-const TO_DEVICE: u32 = 100;
+pub(crate) const TO_DEVICE: u32 = 100;
 
 /// Ignored users that are told apart.
 const IGNORED_USERS: usize = 1_000;
@@ -80,9 +80,10 @@ impl<'p, 'tx> Pass<'p, 'tx> {
             .collect();
         let mut response = v3::Response::new(String::new());
         response.rooms = self.rooms(user_rooms)?;
-        response.account_data.events = self.account_data()?;
+        let since = self.since.map(|since| since.position);
+        response.account_data.events = self.account_data_since(since)?;
         let to_device = self.to_device(&mut response)?;
-        response.device_lists = self.device_lists()?;
+        response.device_lists = self.device_lists_since(since)?;
         let is_empty = response.rooms.is_empty()
             && response.account_data.is_empty()
             && response.to_device.is_empty()
@@ -205,10 +206,14 @@ impl<'p, 'tx> Pass<'p, 'tx> {
             .collect()
     }
 
-    fn account_data(&self) -> Result<Vec<Raw<AnyGlobalAccountDataEvent>>> {
+    /// What a user keeps for themselves that changed after a position; without one, all.
+    pub(crate) fn account_data_since(
+        &self,
+        since: Option<Position>,
+    ) -> Result<Vec<Raw<AnyGlobalAccountDataEvent>>> {
         let filter = &self.filter().account_data;
-        let user = self.viewer.user;
-        let data = self.tx.account_data_since(user, self.since_position())?;
+        let after = since.unwrap_or(Position::START);
+        let data = self.tx.account_data_since(self.viewer.user, after)?;
         let mut events = data
             .iter()
             .filter(|data| wants_account_data(filter, &data.event_type))
@@ -216,7 +221,7 @@ impl<'p, 'tx> Pass<'p, 'tx> {
             .collect::<Result<Vec<_>>>()?;
         // Clients expect rules even of a user who never changed any.
         let has_rules = || data.iter().any(|data| data.event_type == PUSH_RULES);
-        if self.since.is_none() && wants_account_data(filter, PUSH_RULES) && !has_rules() {
+        if since.is_none() && wants_account_data(filter, PUSH_RULES) && !has_rules() {
             events.push(default_push_rules(&self.viewer.user_id)?);
         }
         Ok(events)
@@ -234,13 +239,12 @@ impl<'p, 'tx> Pass<'p, 'tx> {
         Ok(batch.cut_at.unwrap_or(self.position))
     }
 
-    fn device_lists(&self) -> Result<DeviceLists> {
+    /// Whose keys changed after a position; without one, the client knows none that could have.
+    pub(crate) fn device_lists_since(&self, since: Option<Position>) -> Result<DeviceLists> {
         let mut lists = DeviceLists::new();
-        if let Some(since) = self.since {
+        if let Some(since) = since {
             let user = self.viewer.user;
-            let changes = self
-                .tx
-                .device_list_changes(user, since.position, self.position)?;
+            let changes = self.tx.device_list_changes(user, since, self.position)?;
             lists.changed = changes.changed;
             lists.left = changes.left;
         }

@@ -31,7 +31,7 @@ const TIMELINE: usize = 10;
 const LONGEST_TIMELINE: usize = 250;
 
 /// Receipts told of one room.
-const RECEIPTS: u32 = 1_000;
+pub(crate) const RECEIPTS: u32 = 1_000;
 
 /// What an invited user is shown of a room that this server is in.
 /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#stripped-state).
@@ -64,7 +64,9 @@ impl Pass<'_, '_> {
             after: known.map_or(i64::MIN, |known| known.0),
             until: self.position.0,
         };
-        let timeline = self.timeline(room_id, room.nid, stretch, &history)?;
+        let mut timeline = self.timeline(room_id, room.nid, stretch, &history)?;
+        // What the client may hold of an earlier stay does not join up with this.
+        timeline.is_limited |= known.is_none() && self.since.is_some();
         let own_data = match (known, self.since) {
             // What was kept of the room from an earlier stay.
             (None, Some(_)) => self.tx.room_account_data_of(self.viewer.user, room.nid)?,
@@ -111,7 +113,8 @@ impl Pass<'_, '_> {
         let leave = self.tx.client_event_by_nid(user_room.event)?;
         let mut left = v3::LeftRoom::default();
         left.account_data.events = self.room_account_data_events(&own_data)?;
-        let (Some(pos), Some(end)) = (leave.pos, leave.after) else {
+        let place = leave.pos.zip(leave.after);
+        let Some((pos, end)) = place.filter(|_| history.was_ever_joined()) else {
             // An invite that the user refused, or another server's word for it: there is no more than that.
             let event = self.composer().timeline_event(&leave, &history)?;
             left.timeline.events = vec![event];
@@ -126,13 +129,11 @@ impl Pass<'_, '_> {
             until: pos,
         };
         let timeline = self.timeline(room_id, room.nid, stretch, &history)?;
-        if history.was_ever_joined() {
-            let known = known.filter(|_| !self.request.full_state);
-            let end = Some((end, leave.seq));
-            let members = vec![self.viewer.user];
-            let state = self.state(room_id, room.nid, known, end, &timeline, members)?;
-            left.state = self.write_state(state)?;
-        }
+        let known_state = known.filter(|_| !self.request.full_state);
+        let end = Some((end, leave.seq));
+        let members = vec![self.viewer.user];
+        let state = self.state(room_id, room.nid, known_state, end, &timeline, members)?;
+        left.state = self.write_state(state)?;
         left.timeline = self.write_timeline(&timeline, stretch, &history)?;
         Ok(left)
     }
@@ -156,7 +157,7 @@ impl Pass<'_, '_> {
         Ok(room)
     }
 
-    fn composer(&self) -> Composer<'_, '_> {
+    pub(crate) fn composer(&self) -> Composer<'_, '_> {
         Composer {
             tx: self.tx,
             viewer: self.viewer,
@@ -291,7 +292,7 @@ impl Pass<'_, '_> {
 
     /// What an invited or knocking user may see: what the other server said, else some of the room's state. Their own
     /// membership is always among it.
-    fn stripped_state(
+    pub(crate) fn stripped_state(
         &self,
         room: RoomNid,
         own: &ClientRow,
@@ -316,7 +317,7 @@ impl Pass<'_, '_> {
     }
 }
 
-fn counts(unread: UnreadCount) -> UnreadNotificationsCount {
+pub(crate) fn counts(unread: UnreadCount) -> UnreadNotificationsCount {
     let mut counts = UnreadNotificationsCount::new();
     counts.notification_count = Some(UInt::new_saturating(unread.notifications));
     counts.highlight_count = Some(UInt::new_saturating(unread.highlights));

@@ -1,13 +1,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use luxchat_store::{Position, RoomNid, Store, Topic, UserNid};
+use luxchat_store::{Position, ReadTx, RoomNid, Store, Topic, UserNid};
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::client::{filter::FilterDefinition, sync::sync_events::v3},
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Result, SyncToken, Typing, response::Pass};
+use crate::{Result, SyncToken, Typing, response::Pass, sliding::Connections};
 
 /// The longest that a sync waits for something to happen.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
@@ -43,20 +43,28 @@ pub struct SyncRequest {
 pub struct Sync {
     pub(crate) store: Store,
     typing: Typing,
+    pub(crate) connections: Connections,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) started_ms: u64,
 }
 
 /// One look at the store.
-struct Look {
-    response: v3::Response,
-    is_empty: bool,
-    position: Position,
-    joined: BTreeSet<RoomNid>,
+pub(crate) struct Look<T> {
+    pub(crate) found: T,
+    pub(crate) is_empty: bool,
+    pub(crate) position: Position,
+    pub(crate) joined: BTreeSet<RoomNid>,
 }
 
 impl Sync {
     /// Reads of `store`, with the typing users of `typing`.
     pub fn new(store: Store, typing: Typing) -> Self {
-        Self { store, typing }
+        Self {
+            started_ms: store.clock().now_ms(),
+            store,
+            typing,
+            connections: Connections::default(),
+        }
     }
 
     /// What happened to a user since a position. Where nothing did, waits until something does or the time is up.
@@ -67,48 +75,73 @@ impl Sync {
     /// When the store fails.
     pub async fn sync_v3(&self, viewer: Viewer, request: SyncRequest) -> Result<v3::Response> {
         let waits = request.since.is_some() && !request.full_state;
-        let deadline = Instant::now() + request.timeout.min(LONGEST_WAIT);
+        let timeout = request.timeout;
+        let user = viewer.user;
         let (viewer, request) = (Arc::new(viewer), Arc::new(request));
-        let mut look = self.look(&viewer, &request).await?;
-        if !look.is_empty || !waits || request.timeout.is_zero() {
-            return Ok(look.response);
+        let timeout = if waits { timeout } else { Duration::ZERO };
+        self.wait_for_news(user, timeout, |seen| {
+            let (viewer, request) = (Arc::clone(&viewer), Arc::clone(&request));
+            self.look(seen, move |tx, typing, position, now_ms| {
+                let pass = Pass::new(tx, &viewer, &request, typing, position, now_ms)?;
+                let (found, is_empty, joined) = pass.run()?;
+                Ok(Look {
+                    found,
+                    is_empty,
+                    position,
+                    joined,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Looks until there is something to find or the time is up. `look` finds nothing at all where the store still stands
+    /// at the position it is given.
+    pub(crate) async fn wait_for_news<T, F>(
+        &self,
+        user: UserNid,
+        timeout: Duration,
+        look: impl Fn(Position) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<Option<Look<T>>>>,
+    {
+        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
+        let first = look(Position(i64::MIN)).await?;
+        let mut newest = first.expect("no position is the smallest number there is");
+        if !newest.is_empty || timeout.is_zero() {
+            return Ok(newest.found);
         }
         loop {
-            let rooms = look.joined.iter().copied().map(Topic::Room);
-            let own = std::iter::once(Topic::User(viewer.user));
-            let listener = self.store.listen(rooms.chain(own));
+            let rooms = newest.joined.iter().copied().map(Topic::Room);
+            let listener = self
+                .store
+                .listen(rooms.chain(std::iter::once(Topic::User(user))));
             // What came between the look and the listener woke nobody.
             loop {
-                if let Some(newer) = self.look_again(&viewer, &request, look.position).await? {
-                    let same_rooms = newer.joined == look.joined;
-                    look = newer;
-                    if !look.is_empty {
-                        return Ok(look.response);
+                if let Some(newer) = look(newest.position).await? {
+                    let same_rooms = newer.joined == newest.joined;
+                    newest = newer;
+                    if !newest.is_empty {
+                        return Ok(newest.found);
                     }
                     if !same_rooms {
                         break;
                     }
                 }
                 if timeout_at(deadline, listener.changed()).await.is_err() {
-                    return Ok(look.response);
+                    return Ok(newest.found);
                 }
             }
         }
     }
 
-    async fn look(&self, viewer: &Arc<Viewer>, request: &Arc<SyncRequest>) -> Result<Look> {
-        let look = self.look_again(viewer, request, Position(i64::MIN)).await?;
-        Ok(look.expect("no position is the smallest number there is"))
-    }
-
-    /// Looks, unless the store still stands at a position.
-    async fn look_again(
+    /// Looks with `read`, unless the store still stands at a position.
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
-        viewer: &Arc<Viewer>,
-        request: &Arc<SyncRequest>,
         seen: Position,
-    ) -> Result<Option<Look>> {
-        let (viewer, request) = (Arc::clone(viewer), Arc::clone(request));
+        read: impl FnOnce(&ReadTx<'_>, &Typing, Position, u64) -> Result<Look<T>> + Send + 'static,
+    ) -> Result<Option<Look<T>>> {
         let typing = self.typing.clone();
         let now_ms = self.store.clock().now_ms();
         self.store
@@ -117,14 +150,7 @@ impl Sync {
                 if position == seen {
                     return Ok(None);
                 }
-                let pass = Pass::new(tx, &viewer, &request, &typing, position, now_ms)?;
-                let (response, is_empty, joined) = pass.run()?;
-                Ok(Some(Look {
-                    response,
-                    is_empty,
-                    position,
-                    joined,
-                }))
+                read(tx, &typing, position, now_ms).map(Some)
             })
             .await
     }

@@ -52,6 +52,8 @@ async fn supported_versions(_: Matrix<versions::Request>) -> Answer<versions::Re
     let versions = std::iter::once(LEGACY_VERSION).chain(numbered);
     let mut response = versions::Response::new(versions.map(ToOwned::to_owned).collect());
     response.unstable_features = BTreeMap::from([
+        // Sliding sync, which clients look for here alone.
+        ("org.matrix.simplified_msc3575".to_owned(), true),
         // Profile fields, for clients that do not yet look at the version.
         ("uk.tcpip.msc4133".to_owned(), true),
         ("uk.tcpip.msc4133.stable".to_owned(), true),
@@ -82,6 +84,10 @@ mod tests {
         let versions = answer["versions"].as_array().unwrap();
         assert_eq!(versions.first().unwrap(), "r0.6.1");
         assert_eq!(versions.last().unwrap(), "v1.19");
+        assert_eq!(
+            answer["unstable_features"]["org.matrix.simplified_msc3575"],
+            true
+        );
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
+use http::StatusCode;
 use luxchat_http::ApiError;
 use luxchat_sync::Error as SyncError;
+use ruma::api::error::ErrorKind;
 
 use super::Error;
 
@@ -10,6 +12,9 @@ impl From<SyncError> for Error {
             SyncError::Store(error) => error.into(),
             SyncError::UnknownToken(_) | SyncError::Invalid(_) => {
                 ApiError::invalid_param(message).into()
+            }
+            SyncError::UnknownPos => {
+                ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::UnknownPos, message).into()
             }
             SyncError::NotFound(_) => ApiError::not_found(message).into(),
             SyncError::Forbidden(_) => ApiError::forbidden(message).into(),

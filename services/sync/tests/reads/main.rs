@@ -7,6 +7,8 @@ mod incremental;
 mod membership;
 mod receipts;
 mod replay;
+mod sliding;
+mod sliding_replay;
 mod state;
 mod typing;
 mod world;

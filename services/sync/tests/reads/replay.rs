@@ -14,14 +14,14 @@ use crate::world::*;
 
 /// Something that happens in the room.
 #[derive(Clone, Debug)]
-enum Act {
+pub(crate) enum Act {
     Say,
     Topic(u8),
     Tag(u8, u8),
     Move(u8, &'static str),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub(crate) fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => Just(Act::Say),
         1 => (0..3_u8).prop_map(Act::Topic),
@@ -31,7 +31,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-async fn apply(world: &World, act: &Act, number: usize) {
+pub(crate) async fn apply(world: &World, act: &Act, number: usize) {
     match act {
         Act::Say => {
             world

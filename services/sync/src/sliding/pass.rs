@@ -1,0 +1,268 @@
+//! One sliding sync response, from one snapshot.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use luxchat_store::{Position, RoomNid, UserRoom};
+use ruma::{
+    OwnedRoomId, UInt,
+    api::client::sync::sync_events::v5::{Request, Response, response},
+    events::room::member::MembershipState,
+};
+
+use super::{
+    connection::{Extent, Known, Sent},
+    scope::{Detail, Scope},
+    windows::{Facts, Windows, direct_rooms},
+};
+use crate::{Result, response::Pass};
+
+/// Rooms in one response. The rest comes with the next one, which does not wait.
+const ROOMS: usize = 500;
+
+/// What a client is told.
+pub(super) struct Told {
+    pub(super) response: Response,
+    /// What it knows then.
+    pub(super) next: Known,
+    pub(super) is_empty: bool,
+    /// The rooms that the user is joined to.
+    pub(super) joined: BTreeSet<RoomNid>,
+}
+
+/// A response in the making.
+pub(super) struct SlidingPass<'p, 'tx> {
+    /// What reads as the classic sync does.
+    pub(super) base: Pass<'p, 'tx>,
+    pub(super) request: &'p Request,
+    pub(super) known: &'p Known,
+    pub(super) next: Known,
+    /// The position of the response before this one.
+    pub(super) last: Position,
+    /// The rooms of which the store says that something may have happened.
+    pub(super) changed: HashMap<RoomNid, UserRoom>,
+    /// Rooms that this response tells from the start, by the ids of the events told.
+    pub(super) initial: HashMap<RoomNid, HashSet<String>>,
+}
+
+impl<'p, 'tx> SlidingPass<'p, 'tx> {
+    pub(super) fn new(base: Pass<'p, 'tx>, request: &'p Request, known: &'p Known) -> Self {
+        let mut next = known.clone();
+        next.position = Some(base.position);
+        Self {
+            base,
+            request,
+            known,
+            next,
+            last: known.position.unwrap_or(Position::START),
+            changed: HashMap::new(),
+            initial: HashMap::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<Told> {
+        let user_rooms = self.base.tx.user_rooms(self.base.viewer.user, self.last)?;
+        let is_joined = |room: &&UserRoom| room.membership == MembershipState::Join;
+        let joined: BTreeSet<RoomNid> = user_rooms
+            .iter()
+            .filter(is_joined)
+            .map(|room| room.room)
+            .collect();
+        self.changed = user_rooms
+            .into_iter()
+            .map(|room| (room.room, room))
+            .collect();
+        let moved = self.update_facts(&joined)?;
+        let windows = self.windows(moved)?;
+        let subscribed = self.subscribed()?;
+        let scope = Scope::of(
+            self.request,
+            &windows,
+            subscribed,
+            &self.base.viewer.user_id,
+        );
+        let mut response = Response::new(String::new());
+        response.txn_id.clone_from(&self.request.txn_id);
+        for (name, window) in &windows.lists {
+            let mut list = response::List::default();
+            list.count = UInt::new_saturating(u64::try_from(window.count).unwrap_or(u64::MAX));
+            response.lists.insert(name.clone(), list);
+        }
+        self.add_rooms(&scope, &mut response)?;
+        self.add_left_rooms(&mut response)?;
+        let has_news = self.add_extensions(&scope, &mut response)?;
+        self.next.windows = Arc::clone(&windows);
+        Ok(Told {
+            is_empty: response.rooms.is_empty() && !has_news,
+            response,
+            next: self.next,
+            joined,
+        })
+    }
+
+    /// What the client knows of a room, to be changed.
+    pub(super) fn sent_mut(&mut self, room: RoomNid) -> &mut Sent {
+        Arc::make_mut(&mut self.next.rooms).entry(room).or_default()
+    }
+
+    /// Reads anew what lists sort and filter by, where something happened. Says whether anything did.
+    fn update_facts(&mut self, joined: &BTreeSet<RoomNid>) -> Result<bool> {
+        let (tx, user) = (self.base.tx, self.base.viewer.user);
+        let mut fresh: Vec<(RoomNid, Option<Facts>)> = Vec::new();
+        for room in self.changed.values() {
+            let older = self.known.facts.get(&room.room);
+            let is_listed = matches!(
+                room.membership,
+                MembershipState::Join | MembershipState::Invite | MembershipState::Knock
+            );
+            let is_same = older.is_some_and(|older| {
+                older.seq == room.seq
+                    && older.membership == room.membership
+                    && !(room.has_events && room.membership == MembershipState::Join)
+            });
+            if !is_listed && older.is_some() {
+                fresh.push((room.room, None));
+            } else if is_listed && !is_same {
+                let facts = Facts::read(tx, room, user, self.base.position, older)?;
+                fresh.push((room.room, Some(facts)));
+            }
+        }
+        // Whoever leaves and forgets a room in one go hears no more of it.
+        for (room, facts) in self.known.facts.iter() {
+            let is_gone = match &facts.membership {
+                MembershipState::Join => !joined.contains(room),
+                _ => tx
+                    .member(*room, user)?
+                    .is_none_or(|member| member.forgotten),
+            };
+            if is_gone && !self.changed.contains_key(room) {
+                fresh.push((*room, None));
+                Arc::make_mut(&mut self.next.rooms).remove(room);
+            }
+        }
+        let moved = !fresh.is_empty();
+        if moved {
+            let facts = Arc::make_mut(&mut self.next.facts);
+            for (room, fresh) in fresh {
+                match fresh {
+                    Some(fresh) => facts.insert(room, fresh),
+                    None => facts.remove(&room),
+                };
+            }
+        }
+        Ok(moved)
+    }
+
+    /// What lists show; the same as before where nothing moved.
+    fn windows(&mut self, moved: bool) -> Result<Arc<Windows>> {
+        let (tx, user) = (self.base.tx, self.base.viewer.user);
+        let data = tx.account_data_since(user, self.last)?;
+        let has = |event_type| data.iter().any(|data| data.event_type == event_type);
+        let known = self.known;
+        let is_new = |room| !known.facts.contains_key(room);
+        if has("m.direct") || moved && self.next.facts.keys().any(is_new) {
+            self.next.direct = Arc::new(direct_rooms(tx, user)?);
+        } else if !moved && !has("m.ignored_user_list") && known.windows.answer(&self.request.lists)
+        {
+            return Ok(Arc::clone(&known.windows));
+        }
+        let (facts, ignored) = (&self.next.facts, &self.base.ignored);
+        let windows = Windows::cut(&self.request.lists, facts, &self.next.direct, ignored);
+        Ok(Arc::new(windows))
+    }
+
+    /// The rooms subscribed to, as far as the user has anything to do with them.
+    fn subscribed(&self) -> Result<HashMap<RoomNid, &'p OwnedRoomId>> {
+        let mut subscribed = HashMap::new();
+        for room_id in self.request.room_subscriptions.keys() {
+            if let Some(room) = self.base.tx.room_by_id(room_id)?
+                && let Some(facts) = self.next.facts.get(&room.nid)
+                && !facts.is_ignored(&self.base.ignored)
+            {
+                subscribed.insert(room.nid, room_id);
+            }
+        }
+        Ok(subscribed)
+    }
+
+    fn add_rooms(&mut self, scope: &Scope<'_>, response: &mut Response) -> Result<()> {
+        let mut told = HashSet::new();
+        for (room, detail) in &scope.rooms {
+            if response.rooms.len() == ROOMS {
+                break;
+            }
+            told.insert(*room);
+            let Some(facts) = self.next.facts.get(room).cloned() else {
+                continue;
+            };
+            if !self.may_have_news(*room, &facts, detail) {
+                continue;
+            }
+            let room_id = self.base.tx.room_id(*room)?;
+            let written = match facts.membership {
+                MembershipState::Join => self.joined_room(*room, &facts, detail)?,
+                _ => Some(self.stripped_room(*room, &facts)?),
+            };
+            let sent = self.sent_mut(*room);
+            sent.room = Extent::All;
+            sent.as_joined = facts.membership == MembershipState::Join;
+            sent.timeline_limit = detail.timeline_limit;
+            sent.required = Arc::clone(&detail.required);
+            if let Some(written) = written {
+                response.rooms.insert(room_id, written);
+            }
+        }
+        let last = self.last;
+        let missed: Vec<RoomNid> = self
+            .changed
+            .values()
+            .filter(|room| happened(room, last) && !told.contains(&room.room))
+            .map(|room| room.room)
+            .filter(|room| self.known.rooms.contains_key(room))
+            .collect();
+        for room in missed {
+            self.sent_mut(room).room.miss(last);
+        }
+        Ok(())
+    }
+
+    fn may_have_news(&self, room: RoomNid, facts: &Facts, detail: &Detail) -> bool {
+        let Some(sent) = self.known.rooms.get(&room) else {
+            return true;
+        };
+        sent.room != Extent::All
+            || self
+                .changed
+                .get(&room)
+                .is_some_and(|room| happened(room, self.last))
+            || sent.as_joined != (facts.membership == MembershipState::Join)
+            || sent.timeline_limit < detail.timeline_limit
+            || sent.required != detail.required
+    }
+
+    /// The end of rooms that the client knows and the user is no longer in.
+    fn add_left_rooms(&mut self, response: &mut Response) -> Result<()> {
+        let known = self.known;
+        let left: Vec<UserRoom> = self
+            .changed
+            .values()
+            .filter(|room| !self.next.facts.contains_key(&room.room))
+            .filter(|room| known.rooms.contains_key(&room.room))
+            .cloned()
+            .collect();
+        for room in left {
+            let room_id = self.base.tx.room_id(room.room)?;
+            let written = self.left_room(&room, &known.rooms[&room.room])?;
+            Arc::make_mut(&mut self.next.rooms).remove(&room.room);
+            response.rooms.insert(room_id, written);
+        }
+        Ok(())
+    }
+}
+
+/// Whether something happened in a room that its part of a response tells.
+fn happened(room: &UserRoom, last: Position) -> bool {
+    room.has_events || room.has_read || room.seq > last
+}
