@@ -35,7 +35,8 @@ pub struct Running {
 /// A nation that anybody may register in, for trying clients and test programs.
 pub fn open_plan() -> Plan {
     let site_lines =
-        "\n[registration]\nopen = true\n\n[limits]\nrequests_per_user = 0\n".to_owned();
+        "\n[registration]\nopen = true\n\n[limits]\nrequests_per_user = 0\nlogins_per_address = 0\n"
+            .to_owned();
     Plan {
         site_lines,
         ..Plan::default()

@@ -9,7 +9,7 @@ use luxchat_federation as federation;
 use luxchat_http::Tls;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::config::{self, Client, ClientCertificates, Config, Federation, Registration};
+use crate::config::{self, Client, ClientCertificates, Config, Federation, Limits, Registration};
 
 /// A registration secret longer than this is not one.
 const MAX_SECRET: usize = 4_096;
@@ -47,25 +47,34 @@ pub(crate) fn accounts(registration: &Registration) -> Result<accounts::Config> 
 
 pub(crate) fn client_api(config: &Config) -> client_api::Config {
     let limits = &config.limits;
-    let user = NonZeroU32::new(limits.requests_per_user);
-    let login = NonZeroU32::new(limits.logins_per_address);
-    let rate_limits = user.zip(login).map(|(user, login)| {
-        let generous = client_api::RateLimits::default();
-        client_api::RateLimits {
-            user: rate(user, user.saturating_mul(BURST_FACTOR)),
-            login: rate(per_second(login), login),
-            address: generous.address,
-        }
-    });
     client_api::Config {
         base_url: Some(config.client.public_url.to_string()),
         trusted_proxies: config.client.trusted_proxies.clone(),
         max_concurrent_requests: limits.concurrent_requests,
-        rate_limits,
+        rate_limits: rate_limits(limits),
         max_upload_bytes: limits.upload_bytes,
         ..Default::default()
     }
 }
+
+/// A limit of 0 is none, and says nothing about the other: passwords must not become easier to guess because users may ask
+/// as fast as they can. Where neither counts, nothing does.
+fn rate_limits(limits: &Limits) -> Option<client_api::RateLimits> {
+    let user = NonZeroU32::new(limits.requests_per_user);
+    let login = NonZeroU32::new(limits.logins_per_address);
+    if user.is_none() && login.is_none() {
+        return None;
+    }
+    let none = client_api::Rate::new(UNLIMITED, UNLIMITED);
+    Some(client_api::RateLimits {
+        user: user.map_or(none, |user| rate(user, user.saturating_mul(BURST_FACTOR))),
+        login: login.map_or(none, |login| rate(per_second(login), login)),
+        address: client_api::RateLimits::default().address,
+    })
+}
+
+/// More requests a second than any box could answer.
+const UNLIMITED: u32 = 1_000_000;
 
 const BURST_FACTOR: NonZeroU32 = NonZeroU32::new(BURST).expect("20 is not zero");
 
@@ -139,3 +148,25 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 /// How long a stop lets requests go on, within the lifecycle's own grace.
 pub(crate) const REQUEST_GRACE: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_limit_does_not_take_the_other_away() {
+        let limits = |requests_per_user, logins_per_address| {
+            rate_limits(&Limits {
+                requests_per_user,
+                logins_per_address,
+                ..Limits::default()
+            })
+        };
+        let logins = limits(0, 60).unwrap();
+        assert_eq!(logins.login, client_api::Rate::new(60, 1));
+        assert_eq!(logins.user, client_api::Rate::new(UNLIMITED, UNLIMITED));
+        let users = limits(5, 0).unwrap();
+        assert_eq!(users.user, client_api::Rate::new(100, 5));
+        assert!(limits(0, 0).is_none());
+    }
+}

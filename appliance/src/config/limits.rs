@@ -8,7 +8,7 @@ pub struct Limits {
     pub requests_per_user: u32,
     /// Log-in and registration attempts a minute from one address.
     pub logins_per_address: u32,
-    /// Requests in work at the same time, of all clients together.
+    /// Requests in work at the same time, of all clients together, syncs aside; a quarter of them for one address.
     pub concurrent_requests: usize,
     /// The largest upload, in bytes.
     pub upload_bytes: u32,
@@ -19,7 +19,7 @@ impl Default for Limits {
         Self {
             requests_per_user: 50,
             logins_per_address: 60,
-            concurrent_requests: 20_000,
+            concurrent_requests: 4_096,
             upload_bytes: 100 * 1024 * 1024,
         }
     }
