@@ -17,6 +17,7 @@ use luxchat_encryption::Encryption;
 use luxchat_federation::{EnrolledDirectory, Federation, Identity, TlsIdentity, Updates};
 use luxchat_federation_api as federation_api;
 use luxchat_http::{Listening, Plain, listen};
+use luxchat_media::Media;
 use luxchat_rooms::Rooms;
 use luxchat_store::{Clock, Store};
 use luxchat_sync::{Receipts, Sync, Typing};
@@ -103,7 +104,7 @@ impl Appliance {
         let membership = Enrolled::load(&data, &store).await?;
         let federation = membership.federation(&config, &data, &store)?;
         let updates = membership.updates(&config, &federation, &store)?;
-        let services = Services::new(&config, &store, &federation)?;
+        let services = Services::new(&config, &data, &store, &federation)?;
 
         let status = Arc::new(BoxStatus {
             store: store.clone(),
@@ -306,10 +307,16 @@ struct Services {
     sync: Sync,
     receipts: Receipts,
     typing: Typing,
+    media: Media,
 }
 
 impl Services {
-    fn new(config: &Config, store: &Store, federation: &Federation) -> Result<Self> {
+    fn new(
+        config: &Config,
+        data: &DataDir,
+        store: &Store,
+        federation: &Federation,
+    ) -> Result<Self> {
         let (store, federation) = (store.clone(), federation.clone());
         let typing = Typing::new(store.clone());
         Ok(Self {
@@ -327,6 +334,11 @@ impl Services {
             sync: Sync::new(store.clone(), typing.clone()),
             receipts: Receipts::new(store.clone()),
             typing,
+            media: Media::open(
+                store.clone(),
+                federation.clone(),
+                settings::media(config, data.media()),
+            )?,
             store,
             federation,
         })
@@ -341,6 +353,7 @@ impl Services {
             sync: self.sync.clone(),
             receipts: self.receipts.clone(),
             typing: self.typing.clone(),
+            media: self.media.clone(),
             federation: self.federation.clone(),
         };
         client_api::router(services, settings::client_api(config))
@@ -354,6 +367,7 @@ impl Services {
             encryption: self.encryption.clone(),
             typing: self.typing.clone(),
             receipts: self.receipts.clone(),
+            media: self.media.clone(),
             federation: self.federation.clone(),
         };
         let router = federation_api::router(services, federation_api::Config::default());
@@ -480,6 +494,12 @@ fn start_background(
         let stop = stop();
         lifecycle.spawn(async move { updates.run(stop).await });
     }
+    let (media, sweep_stop) = (services.media.clone(), stop());
+    lifecycle.spawn(async move {
+        if let Some(Err(error)) = sweep_stop.run_until_cancelled(media.sweep()).await {
+            warn!(%error, "the sweep of the media folder failed");
+        }
+    });
     let maintenance_stop = stop();
     lifecycle.spawn(async move { services.maintain(maintenance_stop).await });
     let (store, stop) = (store.clone(), stop());

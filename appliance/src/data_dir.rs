@@ -57,6 +57,11 @@ impl DataDir {
         self.0.join("luxchat.db")
     }
 
+    /// The bytes of media.
+    pub fn media(&self) -> PathBuf {
+        self.0.join("media")
+    }
+
     /// The operator's socket.
     pub fn socket(&self) -> PathBuf {
         self.0.join("admin.sock")

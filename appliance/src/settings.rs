@@ -1,6 +1,10 @@
 //! What the site file says, in the terms of each service.
 
-use std::{num::NonZeroU32, path::Path, time::Duration};
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use luxchat_accounts as accounts;
@@ -52,7 +56,6 @@ pub(crate) fn client_api(config: &Config) -> client_api::Config {
         trusted_proxies: config.client.trusted_proxies.clone(),
         max_concurrent_requests: limits.concurrent_requests,
         rate_limits: rate_limits(limits),
-        max_upload_bytes: limits.upload_bytes,
         ..Default::default()
     }
 }
@@ -85,6 +88,17 @@ fn rate(per_second: NonZeroU32, burst: NonZeroU32) -> client_api::Rate {
 /// From a rate per minute, rounded up.
 fn per_second(per_minute: NonZeroU32) -> NonZeroU32 {
     NonZeroU32::new(per_minute.get().div_ceil(60)).unwrap_or(NonZeroU32::MIN)
+}
+
+pub(crate) fn media(config: &Config, folder: PathBuf) -> luxchat_media::Config {
+    let media = &config.media;
+    luxchat_media::Config {
+        max_bytes: config.limits.upload_bytes.into(),
+        cache_bytes: media.cache_bytes,
+        user_quota_bytes: Some(media.user_quota_bytes).filter(|quota| *quota > 0),
+        free_bytes: media.free_bytes,
+        ..luxchat_media::Config::new(folder)
+    }
 }
 
 /// # Errors

@@ -5,6 +5,7 @@ mod directory;
 mod federation;
 mod limits;
 mod log;
+mod media;
 mod registration;
 mod sample;
 
@@ -19,6 +20,7 @@ pub use self::{
     federation::{ClientCertificates, Federation},
     limits::Limits,
     log::Log,
+    media::Media,
     registration::Registration,
     sample::SAMPLE,
 };
@@ -49,6 +51,9 @@ pub struct Config {
     /// How much one client may ask for.
     #[serde(default)]
     pub limits: Limits,
+    /// How much of the disk is for media.
+    #[serde(default)]
+    pub media: Media,
     /// Health, metrics and status, for this machine alone.
     #[serde(default)]
     pub admin: Admin,

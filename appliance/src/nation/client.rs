@@ -147,6 +147,33 @@ impl Client {
         )
     }
 
+    /// Uploads a file and returns its `mxc://` address.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn upload(&self, content_type: &str, bytes: Vec<u8>) -> Result<String> {
+        let url = format!("{}/_matrix/media/v3/upload", self.base_url);
+        let request = self.http.post(url).bearer_auth(&self.token);
+        let request = request.header("content-type", content_type).body(bytes);
+        let answer = request.send().await?.error_for_status()?;
+        text(&answer.json().await?, "content_uri")
+    }
+
+    /// Downloads the file at an `mxc://` address.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn download(&self, uri: &str) -> Result<Vec<u8>> {
+        let path = uri.strip_prefix("mxc://").context("not a mxc:// address")?;
+        let base = &self.base_url;
+        let url = format!("{base}/_matrix/client/v1/media/download/{path}");
+        let request = self.http.get(url).bearer_auth(&self.token);
+        let answer = request.send().await?.error_for_status()?;
+        Ok(answer.bytes().await?.into())
+    }
+
     /// One sync; waits up to `timeout` for something new.
     ///
     /// # Errors

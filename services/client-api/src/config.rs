@@ -18,8 +18,6 @@ pub struct Config {
     pub max_concurrent_syncs: usize,
     /// How fast clients may ask; `None`: as fast as they can.
     pub rate_limits: Option<RateLimits>,
-    /// The largest upload, in bytes, as told to clients.
-    pub max_upload_bytes: u32,
     /// The server that relays calls, if there is one.
     pub turn: Option<Turn>,
 }
@@ -73,7 +71,6 @@ impl Default for Config {
             max_concurrent_requests: 1_024,
             max_concurrent_syncs: 20_000,
             rate_limits: Some(RateLimits::default()),
-            max_upload_bytes: 100 * 1024 * 1024,
             turn: None,
         }
     }

@@ -10,7 +10,9 @@ mod filter;
 mod key_backup;
 mod keys;
 mod login;
+mod media;
 mod media_config;
+mod media_response;
 mod messages;
 mod moderation;
 mod openid;
@@ -51,6 +53,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(key_backup::routes())
         .merge(keys::routes())
         .merge(login::routes())
+        .merge(media::routes())
         .merge(media_config::routes())
         .merge(messages::routes())
         .merge(moderation::routes())

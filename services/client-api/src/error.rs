@@ -3,6 +3,7 @@
 mod accounts;
 mod encryption;
 mod federation;
+mod media;
 mod rooms;
 mod store;
 mod sync;

@@ -7,6 +7,7 @@ use http::request::Parts;
 use luxchat_accounts::Accounts;
 use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
+use luxchat_media::Media;
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Receipts, Sync, Typing};
@@ -30,6 +31,8 @@ pub struct Services {
     pub receipts: Receipts,
     /// Who is typing.
     pub typing: Typing,
+    /// Uploads, and the cache of other servers' media.
+    pub media: Media,
     /// Other servers.
     pub federation: Federation,
 }

@@ -5,6 +5,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header::AUTHORIZATION};
 use luxchat_accounts::{Accounts, Config as AccountsConfig, NewAccount, PasswordCost};
 use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
+use luxchat_media::Media;
 use luxchat_rooms::Rooms;
 use luxchat_store::{Config as StoreConfig, Store};
 use luxchat_sync::{Receipts, Sync, Typing};
@@ -29,8 +30,10 @@ pub(crate) struct Server {
 pub(crate) struct Answered {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// `null` where the body was empty.
+    /// `null` where the body was empty, or is no JSON.
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answered {
@@ -79,6 +82,15 @@ impl Server {
             ),
             sync: Sync::new(store.clone(), typing.clone()),
             receipts: Receipts::new(store.clone()),
+            media: Media::open(
+                store.clone(),
+                federation.clone(),
+                luxchat_media::Config {
+                    free_bytes: 0,
+                    ..luxchat_media::Config::new(folder.path().join("media"))
+                },
+            )
+            .unwrap(),
             typing,
             federation,
             store,
@@ -170,6 +182,7 @@ impl Server {
             status: parts.status,
             headers: parts.headers,
             body: serde_json::from_slice(&bytes).unwrap_or_default(),
+            bytes: bytes.into(),
         }
     }
 }

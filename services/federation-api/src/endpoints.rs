@@ -9,6 +9,7 @@ mod invite;
 mod join;
 mod knock;
 mod leave;
+mod media;
 mod missing_events;
 mod openid;
 mod profile;
@@ -44,6 +45,7 @@ pub(crate) fn signed() -> Router<State> {
         .merge(join::routes())
         .merge(knock::routes())
         .merge(leave::routes())
+        .merge(media::routes())
         .merge(missing_events::routes())
         .merge(profile::routes())
         .merge(public_rooms::routes())

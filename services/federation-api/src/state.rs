@@ -7,6 +7,7 @@ use http::request::Parts;
 use luxchat_accounts::Accounts;
 use luxchat_encryption::Encryption;
 use luxchat_federation::{Federation, Turns};
+use luxchat_media::Media;
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Receipts, Typing};
@@ -28,6 +29,8 @@ pub struct Services {
     pub typing: Typing,
     /// What users have read.
     pub receipts: Receipts,
+    /// Uploads, and the cache of other servers' media.
+    pub media: Media,
     /// Other servers.
     pub federation: Federation,
 }

@@ -5,9 +5,12 @@ use axum::Router;
 use luxchat_http::{Endpoints, Matrix, Reply};
 #[expect(deprecated, reason = "clients before v1.11 ask here")]
 use ruma::api::client::media::get_media_config::v3::Request as LegacyRequest;
-use ruma::api::client::{
-    authenticated_media::get_media_config::v1 as config,
-    media::get_media_config::v3::Response as LegacyResponse,
+use ruma::{
+    UInt,
+    api::client::{
+        authenticated_media::get_media_config::v1 as config,
+        media::get_media_config::v3::Response as LegacyResponse,
+    },
 };
 
 use crate::{State, auth::Session, error::Answer};
@@ -19,12 +22,12 @@ pub(crate) fn routes() -> Router<State> {
 }
 
 async fn config(state: State, _: Session, _: Matrix<config::Request>) -> Answer<config::Response> {
-    let limit = state.config().max_upload_bytes.into();
+    let limit = UInt::new_saturating(state.media.max_bytes());
     Ok(Reply(config::Response::new(limit)))
 }
 
 async fn legacy_config(state: State, _: Session) -> Answer<LegacyResponse> {
-    let limit = state.config().max_upload_bytes.into();
+    let limit = UInt::new_saturating(state.media.max_bytes());
     Ok(Reply(LegacyResponse::new(limit)))
 }
 

@@ -6,6 +6,7 @@ use luxchat_accounts::Accounts;
 use luxchat_encryption::{CrossSigningUpload, CrossSigningUsage, Encryption, KeyUpload, UserKeys};
 use luxchat_federation::{Federation, MemoryNetwork};
 use luxchat_federation_api::{Config, Services, router};
+use luxchat_media::Media;
 use luxchat_rooms::{Join, Rooms};
 use luxchat_store::{Error, Position, ReadTx, Store, Topic};
 use luxchat_sync::{Receipts, Typing};
@@ -63,6 +64,12 @@ impl Server {
             encryption: encryption.clone(),
             typing: Typing::new(store.clone()),
             receipts: Receipts::new(store.clone()),
+            media: Media::open(
+                store.clone(),
+                federation.clone(),
+                luxchat_media::Config::new(dir.path().join("media")),
+            )
+            .unwrap(),
             federation,
         };
         network.attach(name, router(services, Config::default()));

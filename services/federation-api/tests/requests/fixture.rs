@@ -7,6 +7,7 @@ use luxchat_accounts::Accounts;
 use luxchat_encryption::Encryption;
 use luxchat_federation::{Federation, MemoryNetwork, PeerIdentity};
 use luxchat_federation_api::{Config, Services, router};
+use luxchat_media::Media;
 use luxchat_rooms::{Join, Rooms, SendEvent};
 use luxchat_store::Store;
 use luxchat_sync::{Receipts, Typing};
@@ -28,6 +29,7 @@ pub(crate) struct Server {
     pub(crate) rooms: Rooms,
     pub(crate) federation: Federation,
     pub(crate) typing: Typing,
+    pub(crate) media: Media,
     pub(crate) router: Router,
     _folder: TempDir,
 }
@@ -64,8 +66,15 @@ impl Server {
             encryption,
             typing: typing.clone(),
             receipts: Receipts::new(store.clone()),
+            media: Media::open(
+                store.clone(),
+                federation.clone(),
+                luxchat_media::Config::new(folder.path().join("media")),
+            )
+            .unwrap(),
             federation: federation.clone(),
         };
+        let media = services.media.clone();
         let router = router(services, Config::default());
         network.attach(name, router.clone());
         Self {
@@ -73,6 +82,7 @@ impl Server {
             rooms,
             federation,
             typing,
+            media,
             router,
             _folder: folder,
         }

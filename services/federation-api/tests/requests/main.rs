@@ -7,6 +7,7 @@
 
 mod auth;
 mod fixture;
+mod media;
 mod queries;
 mod sending;
 mod transactions;

@@ -10,6 +10,7 @@ use luxchat_accounts::Accounts;
 use luxchat_encryption::Encryption;
 use luxchat_federation::{Federation, MemoryNetwork};
 use luxchat_federation_api::{Config, Services, router};
+use luxchat_media::Media;
 use luxchat_rooms::{Join, Moderate, Received, Rooms, SendEvent};
 use luxchat_store::{Clock, Event, ManualClock, Pdu, Position, Store};
 use luxchat_sync::{Receipts, Typing};
@@ -78,6 +79,12 @@ impl Nation {
             encryption,
             typing: Typing::new(store.clone()),
             receipts: Receipts::new(store.clone()),
+            media: Media::open(
+                store.clone(),
+                federation.clone(),
+                luxchat_media::Config::new(dir.path().join("media")),
+            )
+            .unwrap(),
             federation: federation.clone(),
         };
         self.network

@@ -6,5 +6,6 @@ mod bad_transactions;
 mod crossing;
 mod health;
 mod impostor;
+mod media;
 mod outage;
 mod revocation;

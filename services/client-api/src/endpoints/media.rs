@@ -1,0 +1,247 @@
+//! Uploads, downloads and thumbnails. The endpoints that ask for no token are frozen: nothing was ever published there.
+//!
+//! A thumbnail is the original, if that is an image that is small enough: images are not decoded here.
+//! <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, rejection::QueryRejection},
+};
+use http::{HeaderMap, HeaderName, header};
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_media::Upload;
+use ruma::{
+    OwnedMxcUri, ServerName,
+    api::client::{
+        authenticated_media::{
+            get_content::v1::Request as Download,
+            get_content_as_filename::v1::Request as DownloadAs,
+            get_content_thumbnail::v1::Request as Thumbnail,
+        },
+        media::create_content::v3::{Request as Create, Response as Created},
+    },
+};
+use serde::Deserialize;
+
+use crate::{
+    State,
+    auth::Session,
+    endpoints::media_response::{MediaResponse, serve},
+    error::{Answer, Error},
+};
+
+/// How long a client may be kept waiting for another server's media.
+const MAX_PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) fn routes() -> Router<State> {
+    Router::new()
+        .endpoint::<Create, _>(upload)
+        .endpoint::<Download, _>(download)
+        .endpoint::<DownloadAs, _>(download_as)
+        .endpoint::<Thumbnail, _>(thumbnail)
+}
+
+#[derive(Deserialize)]
+struct UploadName {
+    filename: Option<String>,
+}
+
+/// The body is not the [`Matrix`] extractor's: it goes to disk as it arrives.
+async fn upload(
+    state: State,
+    session: Session,
+    name: Result<Query<UploadName>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Created> {
+    let Query(name) = name.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let upload = Upload {
+        user: session.user_id.clone(),
+        content_type: text(&headers, &header::CONTENT_TYPE).map(ToOwned::to_owned),
+        file_name: name.filename,
+        length: text(&headers, &header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+    };
+    let media_id = state.media.upload(upload, body.into_data_stream()).await?;
+    let server = state.federation.server_name();
+    let uri = OwnedMxcUri::from(format!("mxc://{server}/{media_id}"));
+    Ok(Reply(Created::new(uri)))
+}
+
+async fn download(
+    state: State,
+    _: Session,
+    headers: HeaderMap,
+    Matrix(request): Matrix<Download>,
+) -> MediaResponse {
+    let patience = request.timeout_ms;
+    let found = get(&state, &request.server_name, &request.media_id, patience).await?;
+    serve(found, None, &headers).await
+}
+
+async fn download_as(
+    state: State,
+    _: Session,
+    headers: HeaderMap,
+    Matrix(request): Matrix<DownloadAs>,
+) -> MediaResponse {
+    let patience = request.timeout_ms;
+    let found = get(&state, &request.server_name, &request.media_id, patience).await?;
+    serve(found, Some(request.filename), &headers).await
+}
+
+async fn thumbnail(
+    state: State,
+    _: Session,
+    headers: HeaderMap,
+    Matrix(request): Matrix<Thumbnail>,
+) -> MediaResponse {
+    let patience = request.timeout_ms;
+    let found = get(&state, &request.server_name, &request.media_id, patience).await?;
+    serve(state.media.as_thumbnail(found)?, None, &headers).await
+}
+
+async fn get(
+    state: &State,
+    server: &ServerName,
+    media_id: &str,
+    patience: Duration,
+) -> Result<luxchat_media::Found, Error> {
+    let patience = patience.min(MAX_PATIENCE);
+    Ok(state.media.get(server, media_id, patience).await?)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::{Method, Request};
+    use serde_json::Value;
+
+    use crate::testing::{Answered, Server};
+
+    const UPLOAD: &str = "/_matrix/media/v3/upload";
+
+    /// Uploads and returns the path below `download/` and `thumbnail/`.
+    async fn upload(server: &Server, token: &str, kind: &str, bytes: &'static [u8]) -> String {
+        let request = Request::post(format!("{UPLOAD}?filename=a%20name.bin"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", kind)
+            .body(Body::from(bytes));
+        let answer = server.request(request.unwrap()).await.ok();
+        let uri = answer["content_uri"].as_str().unwrap();
+        uri.strip_prefix("mxc://").unwrap().to_owned()
+    }
+
+    async fn get(server: &Server, token: &str, path: &str, header: (&str, &str)) -> Answered {
+        let request = Request::get(format!("/_matrix/client/v1/media/{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header(header.0, header.1)
+            .body(Body::empty());
+        server.request(request.unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn uploads_come_back_under_a_sandbox() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let image = upload(&server, &token, "image/png", b"pixels").await;
+        let path = format!("download/{image}");
+        let answer = get(&server, &token, &path, ("accept", "*/*")).await;
+        assert_eq!(
+            (answer.status.as_u16(), &*answer.bytes),
+            (200, &b"pixels"[..])
+        );
+        for (name, value) in [
+            ("content-type", "image/png"),
+            ("content-length", "6"),
+            ("content-disposition", "inline; filename=\"a name.bin\""),
+            ("cross-origin-resource-policy", "cross-origin"),
+            ("x-content-type-options", "nosniff"),
+            ("accept-ranges", "bytes"),
+        ] {
+            assert_eq!(answer.headers[name], value);
+        }
+        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.starts_with("sandbox; default-src 'none';"),
+            "{policy}"
+        );
+
+        let page = upload(&server, &token, "text/html", b"<script>").await;
+        let path = format!("download/{page}/p%C3%A4ge.html");
+        let answer = get(&server, &token, &path, ("accept", "*/*")).await;
+        let disposition = &answer.headers["content-disposition"];
+        assert_eq!(disposition, "attachment; filename*=utf-8''p%C3%A4ge.html");
+    }
+
+    #[tokio::test]
+    async fn parts_and_what_clients_have_already() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let file = upload(&server, &token, "video/mp4", b"0123456789").await;
+        let path = format!("download/{file}");
+        let part = get(&server, &token, &path, ("range", "bytes=2-4")).await;
+        assert_eq!((part.status.as_u16(), &*part.bytes), (206, &b"234"[..]));
+        assert_eq!(part.headers["content-range"], "bytes 2-4/10");
+        assert_eq!(part.headers["content-length"], "3");
+        let beyond = get(&server, &token, &path, ("range", "bytes=10-")).await;
+        assert_eq!(beyond.status.as_u16(), 416);
+        assert_eq!(beyond.headers["content-range"], "bytes */10");
+        let tag = part.headers["etag"].to_str().unwrap();
+        let known = get(&server, &token, &path, ("if-none-match", tag)).await;
+        assert_eq!((known.status.as_u16(), known.bytes.len()), (304, 0));
+        let other = get(&server, &token, &path, ("if-none-match", "\"0\"")).await;
+        assert_eq!(other.status.as_u16(), 200);
+    }
+
+    #[tokio::test]
+    async fn thumbnails_are_small_images() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let accept = ("accept", "*/*");
+        for (kind, expected) in [("image/webp", 200), ("image/svg+xml", 400)] {
+            let file = upload(&server, &token, kind, b"pixels").await;
+            let path = format!("thumbnail/{file}?width=64&height=64&method=crop");
+            let answer = get(&server, &token, &path, accept).await;
+            assert_eq!(answer.status.as_u16(), expected, "{kind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_or_not_allowed_is_refused() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let file = upload(&server, &token, "image/png", b"pixels").await;
+        for path in [
+            format!("/_matrix/client/v1/media/download/{file}"),
+            format!("/_matrix/client/v1/media/thumbnail/{file}?width=1&height=1"),
+        ] {
+            let bare = server.send(Method::GET, &path, None, Value::Null).await;
+            assert_eq!(bare.error(), (401, "M_MISSING_TOKEN"));
+        }
+        let bare = server.send(Method::POST, UPLOAD, None, Value::Null).await;
+        assert_eq!(bare.error(), (401, "M_MISSING_TOKEN"));
+        let frozen = format!("/_matrix/media/v3/download/{file}");
+        let frozen = server.get(&frozen, &token).await;
+        assert_eq!(frozen.error(), (404, "M_UNRECOGNIZED"));
+        let missing = "/_matrix/client/v1/media/download/example.org/missing";
+        let missing = server.get(missing, &token).await;
+        assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
+        let remote = "/_matrix/client/v1/media/download/peer.lu/missing";
+        let remote = server.get(remote, &token).await;
+        assert_eq!(remote.error(), (502, "M_UNKNOWN"));
+
+        let announced = Request::post(UPLOAD)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-length", "104857601")
+            .body(Body::empty());
+        let refused = server.request(announced.unwrap()).await;
+        assert_eq!(refused.error(), (413, "M_TOO_LARGE"));
+    }
+}

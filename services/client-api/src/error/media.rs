@@ -1,0 +1,33 @@
+use http::StatusCode;
+use luxchat_http::ApiError;
+use luxchat_media::Error as MediaError;
+use luxchat_store::Error as StoreError;
+use ruma::api::error::ErrorKind;
+
+use super::Error;
+
+impl From<MediaError> for Error {
+    fn from(error: MediaError) -> Self {
+        use MediaError as E;
+        let message = error.to_string();
+        let new = |status, kind| ApiError::new(status, kind, message.clone());
+        match error {
+            E::NotFound => ApiError::not_found(message),
+            E::TooLarge(_) => ApiError::too_large(message),
+            E::RemoteTooLarge(_) => new(StatusCode::BAD_GATEWAY, ErrorKind::TooLarge),
+            E::QuotaExceeded(_) => {
+                ApiError::custom(StatusCode::FORBIDDEN, "M_USER_LIMIT_EXCEEDED", &message)
+            }
+            E::DiskFull => return StoreError::DiskFull.into(),
+            E::BrokenOff(_) => ApiError::bad_request("The request body broke off"),
+            E::TooSlow => new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Unknown),
+            E::NotYet => new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::NotYetUploaded),
+            E::NoThumbnail => ApiError::bad_request(message),
+            E::InvalidAnswer { .. } => new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown),
+            E::File { .. } => ApiError::internal(message),
+            E::Remote(error) => return error.into(),
+            E::Store(error) => return error.into(),
+        }
+        .into()
+    }
+}

@@ -1,0 +1,41 @@
+//! What users of this server uploaded, for other servers.
+//! <https://spec.matrix.org/v1.19/server-server-api/#content-repository>
+
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use luxchat_http::{ApiError, Endpoints, Matrix};
+use luxchat_media::{Found, envelope};
+use ruma::api::federation::authenticated_media::{
+    get_content::v1::Request as Download, get_content_thumbnail::v1::Request as Thumbnail,
+};
+
+use crate::{State, error::Error};
+
+pub(crate) fn routes() -> Router<State> {
+    Router::new()
+        .endpoint::<Download, _>(download)
+        .endpoint::<Thumbnail, _>(thumbnail)
+}
+
+async fn download(state: State, Matrix(request): Matrix<Download>) -> Result<Response, Error> {
+    send(state.media.local(&request.media_id).await?).await
+}
+
+/// The original, if it is an image that is small enough.
+async fn thumbnail(state: State, Matrix(request): Matrix<Thumbnail>) -> Result<Response, Error> {
+    let found = state.media.local(&request.media_id).await?;
+    send(state.media.as_thumbnail(found)?).await
+}
+
+async fn send(found: Found) -> Result<Response, Error> {
+    let envelope = envelope(found).await.map_err(ApiError::internal)?;
+    let headers = [
+        (CONTENT_TYPE, envelope.content_type),
+        (CONTENT_LENGTH, envelope.length.to_string()),
+    ];
+    Ok((headers, Body::from_stream(envelope.body)).into_response())
+}
