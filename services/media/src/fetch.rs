@@ -42,6 +42,9 @@ impl Media {
 
 impl Shared {
     async fn fetch(&self, server: OwnedServerName, media_id: &str) -> Result<Found> {
+        let Some(_share) = self.peers.take(server.clone()) else {
+            return Err(Error::NotYet);
+        };
         let Ok(_place) = self.places.acquire().await else {
             return Err(Error::NotYet);
         };

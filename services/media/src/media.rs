@@ -4,8 +4,9 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::HeaderValue;
 use luxchat_federation::{Federation, Turns};
+use luxchat_http::Shares;
 use luxchat_store::{ContentHash, MediaRow, Store};
-use ruma::{OwnedUserId, ServerName};
+use ruma::{OwnedServerName, OwnedUserId, ServerName};
 use tokio::{
     sync::{RwLock, Semaphore},
     time::timeout,
@@ -20,6 +21,9 @@ use crate::{
 
 /// An access within this time of the last one noted is not worth a write.
 const ACCESS_PRECISION_MS: u64 = 10 * 60 * 1_000;
+
+/// What part of the fetches one peer may take: one that sends byte by byte keeps its place for long.
+const SHARE: usize = 4;
 
 /// The longest media type and file name that are kept, in bytes.
 const MAX_NAME: usize = 255;
@@ -41,6 +45,7 @@ pub(crate) struct Shared {
     /// One fetch of each medium at a time.
     pub(crate) fetches: Turns<String>,
     pub(crate) places: Semaphore,
+    pub(crate) peers: Shares<OwnedServerName>,
 }
 
 /// What somebody uploads, beside its bytes.
@@ -64,6 +69,7 @@ impl Media {
     /// When it cannot be made.
     pub fn open(store: Store, federation: Federation, config: Config) -> Result<Self> {
         let folder = Folder::open(&config.folder)?;
+        let share = config.parallel_fetches / SHARE;
         let places = Semaphore::new(config.parallel_fetches.clamp(1, Semaphore::MAX_PERMITS));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -74,6 +80,7 @@ impl Media {
                 contents: RwLock::default(),
                 fetches: Turns::default(),
                 places,
+                peers: Shares::new(share),
             }),
         })
     }

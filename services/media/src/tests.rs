@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use crate::{Config, Error, Found, Media, Result, Upload, envelope};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const NO_PATIENCE: Duration = Duration::from_millis(20);
 
 /// The media of "own.lu", whose peer "peer.lu" is a router.
 struct World {
@@ -276,6 +277,41 @@ async fn a_peer_that_lies_or_stalls_leaves_nothing() {
     assert!(world.files().is_empty());
     let size: luxchat_store::Result<u64> = world.store.read(|tx| tx.remote_media_bytes()).await;
     assert_eq!(size.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_stalls_does_not_hold_up_the_others() {
+    let world = World::new(|config| config.parallel_fetches = 8);
+    let (kind, _) = whole("");
+    let never = move |_| {
+        let never = stream::pending::<std::io::Result<Bytes>>();
+        (kind.clone(), Body::from_stream(never))
+    };
+    world.peer(never);
+    let media = world.media.clone();
+    let stalled = ["a", "b"].map(|id| {
+        let media = media.clone();
+        tokio::spawn(async move { media.get(server_name!("peer.lu"), id, PATIENCE).await })
+    });
+    // Both have their places, before or after these that find none.
+    let ids = ["c", "d"].map(|id| world.media.get(server_name!("peer.lu"), id, NO_PATIENCE));
+    for refused in join_all(ids).await {
+        assert!(matches!(refused, Err(Error::NotYet)));
+    }
+    let other = Router::new().route(
+        "/_matrix/federation/v1/media/download/{id}",
+        get(async || {
+            let (kind, body) = whole("here");
+            ([(header::CONTENT_TYPE, kind)], body)
+        }),
+    );
+    let name = server_name!("other.lu");
+    world.network.attach(name.to_owned(), other);
+    let found = world.media.get(name, "cat", PATIENCE).await.unwrap();
+    assert_eq!(all(found).await, b"here");
+    for task in stalled {
+        task.abort();
+    }
 }
 
 #[tokio::test]
