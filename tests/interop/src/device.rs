@@ -1,13 +1,15 @@
 //! A person's device: a logged-in client that syncs in the background and notes what arrives.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
+use futures_util::StreamExt as _;
 use matrix_sdk::{
-    Client, Room, RoomState,
+    Client, Room, RoomState, SlidingSyncList, SlidingSyncMode,
     config::SyncSettings,
     deserialized_responses::EncryptionInfo,
     encryption::{BackupDownloadStrategy, EncryptionSettings},
@@ -21,6 +23,7 @@ use matrix_sdk::{
             },
         },
     },
+    sliding_sync::VersionBuilder,
 };
 use tokio::task::JoinHandle;
 
@@ -86,6 +89,19 @@ impl Account {
 
     /// Logs a new device in and starts its sync. The account's first device sets cross-signing up.
     pub async fn log_in(&self, device_name: &str) -> Result<Device> {
+        let client = self.client(device_name, VersionBuilder::None).await?;
+        Device::start(client).await
+    }
+
+    /// The same with a device that keeps its rooms by sliding sync, as the server must say that it can.
+    pub async fn log_in_sliding(&self, device_name: &str) -> Result<Device> {
+        let client = self
+            .client(device_name, VersionBuilder::DiscoverNative)
+            .await?;
+        Device::start_sliding(client).await
+    }
+
+    async fn client(&self, device_name: &str, sliding: VersionBuilder) -> Result<Client> {
         let encryption = EncryptionSettings {
             auto_enable_cross_signing: true,
             auto_enable_backups: false,
@@ -94,6 +110,7 @@ impl Account {
         let client = Client::builder()
             .homeserver_url(&self.base_url)
             .with_encryption_settings(encryption)
+            .sliding_sync_version_builder(sliding)
             .build()
             .await?;
         client
@@ -105,12 +122,48 @@ impl Account {
             .encryption()
             .wait_for_e2ee_initialization_tasks()
             .await;
-        Device::start(client).await
+        Ok(client)
     }
 }
 
 impl Device {
     async fn start(client: Client) -> Result<Self> {
+        // Before the handlers: what happened earlier has not "arrived".
+        client.sync_once(SyncSettings::default()).await?;
+        let syncing = client.clone();
+        Self::with_sync(client, async move {
+            let settings = SyncSettings::default().timeout(LONG_POLL);
+            if let Err(error) = syncing.sync(settings).await {
+                tracing::error!(target: "matrix_sdk::interop", %error, "sync ended");
+            }
+        })
+    }
+
+    async fn start_sliding(client: Client) -> Result<Self> {
+        let required = [("m.room.encryption", ""), ("m.room.member", "$LAZY")];
+        let required = required.map(|(event_type, key)| (event_type.into(), key.to_owned()));
+        let list = SlidingSyncList::builder("all")
+            .sync_mode(SlidingSyncMode::new_growing(1))
+            .timeline_limit(10)
+            .required_state(required.into());
+        let sliding = client
+            .sliding_sync("rooms")?
+            .add_list(list)
+            .with_all_extensions()
+            .poll_timeout(LONG_POLL)
+            .build()
+            .await?;
+        Self::with_sync(client, async move {
+            let mut updates = pin!(sliding.sync());
+            while let Some(update) = updates.next().await {
+                if let Err(error) = update {
+                    tracing::error!(target: "matrix_sdk::interop", %error, "sliding sync failed");
+                }
+            }
+        })
+    }
+
+    fn with_sync(client: Client, sync: impl Future<Output = ()> + Send + 'static) -> Result<Self> {
         let user_id = client
             .user_id()
             .context("no user id after the login")?
@@ -119,21 +172,9 @@ impl Device {
             .device_id()
             .context("no device id after the login")?
             .to_owned();
-        // Before the handlers: what happened earlier has not "arrived".
-        client.sync_once(SyncSettings::default()).await?;
         let inbox = note_messages(&client);
         let verifications = note_verification_requests(&client);
-        let syncing = tokio::spawn({
-            let client = client.clone();
-            async move {
-                if let Err(error) = client
-                    .sync(SyncSettings::default().timeout(LONG_POLL))
-                    .await
-                {
-                    tracing::error!(target: "matrix_sdk::interop", %error, "sync ended");
-                }
-            }
-        });
+        let syncing = tokio::spawn(sync);
         Ok(Self {
             client,
             user_id,
