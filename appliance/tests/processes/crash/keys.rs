@@ -16,8 +16,8 @@ use crate::{
 
 const ALGORITHM: &str = "signed_curve25519";
 
-/// Keys that the device keeps published, as clients do.
-const WANTED: u64 = 50;
+/// Keys that the device keeps published. So few that a batch may be gone before it is uploaded again.
+const WANTED: u64 = 10;
 
 /// Between two claims of one person, and two looks of the device.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -81,7 +81,8 @@ impl Keys {
     }
 }
 
-/// Publishes new keys whenever there are few. An upload that is not acknowledged is made again with the same keys.
+/// Publishes new keys whenever there are few. An upload that is not acknowledged is made again with the same keys, and so is
+/// each that is: the device may have been switched off before it had noted the answer.
 async fn publish_keys(owner: Client, stop: CancellationToken) -> Result<Published> {
     let mut made = 0;
     let mut left = 0;
@@ -91,8 +92,10 @@ async fn publish_keys(owner: Client, stop: CancellationToken) -> Result<Publishe
             .map(|number| one_time_key(&owner, made + usize::try_from(number).unwrap()))
             .collect();
         made += keys.len();
-        left = upload(&owner, keys).await?;
-        tokio::time::sleep(PAUSE).await;
+        for keys in [keys.clone(), keys] {
+            left = upload(&owner, keys).await?;
+            tokio::time::sleep(PAUSE).await;
+        }
     }
     let left = upload(&owner, Map::new()).await?;
     Ok(Published {
