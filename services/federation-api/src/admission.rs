@@ -48,13 +48,11 @@ impl Places {
 impl Holder {
     fn of(request: &Request) -> Self {
         let peer = request.extensions().get::<PeerIdentity>();
-        match peer.and_then(PeerIdentity::server_name) {
-            Some(server) => Self::Server(server.to_owned()),
-            None => {
-                let address = peer.and_then(PeerIdentity::address);
-                Self::Address(address.map(|address| network_of(address.ip())))
-            }
+        if let Some(server) = peer.and_then(PeerIdentity::server_name) {
+            return Self::Server(server.to_owned());
         }
+        let address = peer.and_then(PeerIdentity::address);
+        Self::Address(address.map(|address| network_of(address.ip())))
     }
 }
 
