@@ -324,7 +324,7 @@ impl Services {
             rooms: Rooms::new(
                 store.clone(),
                 federation.clone(),
-                luxchat_rooms::Config::default(),
+                settings::rooms(&config.rooms),
             ),
             encryption: Encryption::new(
                 store.clone(),

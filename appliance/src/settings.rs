@@ -90,6 +90,12 @@ fn per_second(per_minute: NonZeroU32) -> NonZeroU32 {
     NonZeroU32::new(per_minute.get().div_ceil(60)).unwrap_or(NonZeroU32::MIN)
 }
 
+pub(crate) fn rooms(rooms: &config::Rooms) -> luxchat_rooms::Config {
+    luxchat_rooms::Config {
+        default_version: rooms.default_version.clone(),
+    }
+}
+
 pub(crate) fn media(config: &Config, folder: PathBuf) -> luxchat_media::Config {
     let media = &config.media;
     luxchat_media::Config {

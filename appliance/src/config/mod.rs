@@ -7,6 +7,7 @@ mod limits;
 mod log;
 mod media;
 mod registration;
+mod rooms;
 mod sample;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use self::{
     log::Log,
     media::Media,
     registration::Registration,
+    rooms::Rooms,
     sample::SAMPLE,
 };
 
@@ -48,6 +50,9 @@ pub struct Config {
     /// Who may make an account.
     #[serde(default)]
     pub registration: Registration,
+    /// What new rooms are like.
+    #[serde(default)]
+    pub rooms: Rooms,
     /// How much one client may ask for.
     #[serde(default)]
     pub limits: Limits,
@@ -152,6 +157,7 @@ impl Config {
         }
         self.client.check()?;
         self.federation.check()?;
+        self.rooms.check()?;
         self.registration.check()
     }
 }
@@ -226,6 +232,8 @@ mod tests {
         assert!(relative.contains("data_dir"), "{relative}");
         let open_admin = refused(&format!("{SAMPLE}\n[admin]\nlisten = \"0.0.0.0:9091\"\n"));
         assert!(open_admin.contains("admin.listen"), "{open_admin}");
+        let version = refused(&format!("{SAMPLE}\n[rooms]\ndefault_version = \"1\"\n"));
+        assert!(version.contains("rooms.default_version"), "{version}");
         let tls = "[federation.tls]\ncertificate = \"/a.crt\"\nkey = \"/a.key\"\n";
         let plain = refused(&SAMPLE.replace("[registration]", &format!("{tls}[registration]")));
         assert!(plain.contains("[federation.tls]"), "{plain}");

@@ -55,6 +55,11 @@ impl Rooms {
     pub fn server_name(&self) -> &ServerName {
         self.store.server_name()
     }
+
+    /// The version of new rooms whose creator does not ask for one.
+    pub fn default_version(&self) -> &ruma::RoomVersionId {
+        &self.config.default_version
+    }
 }
 
 /// Parsed state events by event id, to save reading and parsing them for every event that they authorise. Only events

@@ -12,7 +12,7 @@ pub(crate) fn routes() -> Router<State> {
 }
 
 /// Every capability is spelled out: ruma's type leaves those out that are as they are by default.
-async fn capabilities(session: Session, _: Matrix<Request>) -> Json<Value> {
+async fn capabilities(state: State, session: Session, _: Matrix<Request>) -> Json<Value> {
     let stable: Map<String, Value> = luxchat_rooms::VERSIONS
         .iter()
         .map(|version| (version.to_string(), json!("stable")))
@@ -21,7 +21,7 @@ async fn capabilities(session: Session, _: Matrix<Request>) -> Json<Value> {
     Json(json!({
         "capabilities": {
             "m.room_versions": {
-                "default": luxchat_rooms::DEFAULT_VERSION,
+                "default": state.rooms.default_version(),
                 "available": stable,
             },
             "m.change_password": { "enabled": true },
