@@ -31,6 +31,10 @@ pub enum Error {
     #[error("{0}")]
     TooLarge(String),
 
+    /// Only a room that the user has left can be forgotten.
+    #[error("the user has not left the room")]
+    NotLeft,
+
     /// A request that makes no sense: which parameter and why.
     #[error("{0}")]
     InvalidParam(String),

@@ -115,7 +115,7 @@ impl Rooms {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidParam`] where they are in it, invited or knocking; [`Error::NotFound`] where they never were.
+    /// [`Error::NotLeft`] where they are in it, invited or knocking; [`Error::NotFound`] where they never were.
     pub async fn forget(&self, user: &UserId, room_id: &RoomId) -> Result<()> {
         let (user, room_id) = (user.to_owned(), room_id.to_owned());
         self.store
@@ -127,7 +127,7 @@ impl Rooms {
                 }
                 tx.forget_room(room.nid, user)?
                     .then_some(())
-                    .ok_or_else(|| Error::InvalidParam("the user has not left the room".to_owned()))
+                    .ok_or(Error::NotLeft)
             })
             .await
     }
@@ -260,7 +260,7 @@ mod tests {
         assert!(matches!(error, Error::NotFound(_)), "{error}");
         rooms.enter(&bob, &room_id).await.unwrap();
         let error = rooms.forget(&bob, &room_id).await.unwrap_err();
-        assert!(matches!(error, Error::InvalidParam(_)), "{error}");
+        assert!(matches!(error, Error::NotLeft), "{error}");
         rooms.leave(&bob, &room_id, None).await.unwrap();
         rooms.leave(&bob, &room_id, None).await.unwrap();
         rooms.forget(&bob, &room_id).await.unwrap();

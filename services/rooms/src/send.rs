@@ -6,7 +6,10 @@ use luxchat_store::{ReadTx, UserNid, WriteTx};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedDeviceId, OwnedEventId, OwnedRoomId,
     OwnedTransactionId, OwnedUserId, UserId,
-    events::{StateEventType, TimelineEventType, room::member::MembershipState},
+    events::{
+        StateEventType, TimelineEventType,
+        room::{member::MembershipState, power_levels::UserPowerLevel},
+    },
 };
 use serde_json::value::RawValue;
 
@@ -74,7 +77,11 @@ impl Rooms {
     /// [`Error::Forbidden`] by the room's rules, [`Error::BadJson`], [`Error::TooLarge`], [`Error::BadAlias`], and
     /// [`Error::RoomNotResident`] where no user of this server is in the room.
     pub async fn send(&self, event: SendEvent) -> Result<OwnedEventId> {
-        let content = canonical(&event.content)?;
+        let mut content = canonical(&event.content)?;
+        if event.event_type == TimelineEventType::RoomMember {
+            // Who lets a user in is for the servers to say.
+            content.remove("join_authorised_via_users_server");
+        }
         if let Some(target) = invited(&event, &content)? {
             return self
                 .invite_with(&event.sender, &target, &event.room_id, content)
@@ -104,6 +111,7 @@ impl Rooms {
                 if let Some(event_id) = unchanged(&room, &draft)? {
                     return Ok(event_id);
                 }
+                check_possible(&room, &draft)?;
                 let sent = room.send(&draft)?;
                 once.note(tx, &event.room_id, &sent)?;
                 Ok(sent.event_id)
@@ -262,6 +270,32 @@ fn unchanged(room: &RoomWriter<'_, '_>, draft: &Draft) -> Result<Option<OwnedEve
     Ok(same.then(|| current.event_id().to_owned()))
 }
 
+/// Tells state that no power would allow from what the sender may not do.
+fn check_possible(room: &RoomWriter<'_, '_>, draft: &Draft) -> Result<()> {
+    if draft.state_key.as_deref() != Some("") {
+        return Ok(());
+    }
+    match draft.event_type {
+        TimelineEventType::RoomCreate => {
+            Err(Error::InvalidParam("a room is created once".to_owned()))
+        }
+        TimelineEventType::RoomPowerLevels => {
+            let Some(CanonicalJsonValue::Object(users)) = draft.content.get("users") else {
+                return Ok(());
+            };
+            let power = room.power()?;
+            let mut users = users.keys().filter_map(|user| UserId::parse(user).ok());
+            match users.find(|user| power.of(user) == UserPowerLevel::Infinite) {
+                Some(user) => Err(Error::InvalidParam(format!(
+                    "{user} created the room: no power level can be set for them"
+                ))),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_redactable(room: &RoomWriter<'_, '_>, redact: &Redact) -> Result<()> {
     let target = room.tx.pdu(room.room.nid, &redact.event_id)?;
     let target = target.ok_or(Error::NotFound("event"))?;
@@ -323,6 +357,36 @@ mod tests {
             device_id: "DEVICE".into(),
             txn_id: txn_id.into(),
         }
+    }
+
+    #[tokio::test]
+    async fn creators_have_no_power_level() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let levels = json!({ "users": { "@alice:one": 100 } });
+        let error = rooms
+            .set_state(&alice, &room_id, "m.room.power_levels", levels)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::InvalidParam(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn clients_do_not_say_who_lets_them_in() {
+        let rooms = TestRooms::new();
+        let alice = user("alice");
+        let room_id = rooms.public_room(&alice, RoomVersionId::V12).await;
+        let said = json!({ "membership": "join", "join_authorised_via_users_server": "unused" });
+        let event = SendEvent {
+            event_type: TimelineEventType::RoomMember,
+            state_key: Some(alice.to_string()),
+            ..message(&room_id, &said)
+        };
+        rooms.send(event).await.unwrap();
+        let member = rooms.state(&room_id, StateEventType::RoomMember, alice.as_str());
+        let member = content(&member.await.unwrap());
+        assert_eq!(member, json!({ "membership": "join" }));
     }
 
     #[tokio::test]
@@ -490,6 +554,6 @@ mod tests {
             .set_state(&alice, &room_id, "m.room.create", create)
             .await
             .unwrap_err();
-        assert!(matches!(error, Error::Forbidden(_)), "{error}");
+        assert!(matches!(error, Error::InvalidParam(_)), "{error}");
     }
 }

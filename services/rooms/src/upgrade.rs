@@ -135,7 +135,11 @@ impl RoomWriter<'_, '_> {
         rules: &AuthorizationRules,
     ) -> Result<CanonicalJsonObject> {
         let mut predecessor = object([("room_id", self.room.room_id.to_string().into())]);
-        if let Some(last) = self.tx.tips(self.room.nid)?.first() {
+        // Where the room's id is the hash of its first event, that says enough of the old one too.
+        let tips = self.tx.tips(self.room.nid)?;
+        if !rules.room_create_event_id_as_room_id
+            && let Some(last) = tips.first()
+        {
             predecessor.insert("event_id".to_owned(), last.event_id.to_string().into());
         }
         let mut create = self
@@ -326,6 +330,7 @@ mod tests {
             assert_eq!(create["predecessor"]["room_id"], json!(old));
             assert_eq!(create["room_version"], json!(to));
             let is_12 = to == RoomVersionId::V12;
+            assert_eq!(create["predecessor"].get("event_id").is_none(), is_12);
             assert_eq!(create.get("additional_creators").is_some(), is_12);
             let name = content_of(&rooms, &new, StateEventType::RoomName).await;
             assert_eq!(name["name"], "club");

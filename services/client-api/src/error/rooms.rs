@@ -21,6 +21,7 @@ impl From<RoomsError> for Error {
             E::UnableToAuthoriseJoin => bad_request(ErrorKind::UnableToAuthorizeJoin),
             E::UnableToGrantJoin => bad_request(ErrorKind::UnableToGrantJoin),
             E::TooLarge(_) => ApiError::too_large(message),
+            E::NotLeft => bad_request(ErrorKind::Unknown),
             E::InvalidParam(_) => ApiError::invalid_param(message),
             E::BadJson(_) => ApiError::bad_json(message),
             E::BadState(_) => bad_request(ErrorKind::BadState),
