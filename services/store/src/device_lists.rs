@@ -27,6 +27,11 @@ pub struct DeviceListChanges {
     pub left: Vec<OwnedUserId>,
 }
 
+/// Whether the user of state key `k` was at some time after position 2, up to position 3, not joined to room `r`.
+const WAS_AWAY: &str = "EXISTS (SELECT 1 FROM chain_changes c LEFT JOIN events e ON e.event_nid = c.event_nid
+     WHERE c.chain_nid = r.main_chain_nid AND c.state_key_nid = k.state_key_nid AND c.seq > ?2 AND c.seq <= ?3
+         AND COALESCE(e.membership, 'leave') <> 'join')";
+
 impl ReadTx<'_> {
     /// What changed for a local user in (`since`, `until`].
     /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#e2e-extensions-to-sync).
@@ -111,7 +116,7 @@ impl ReadTx<'_> {
         };
         let sql = format!(
             "SELECT theirs.room_nid, theirs.user_nid, theirs.membership = 'join', mine.membership = 'join',
-                 {WAS_JOINED}
+                 {WAS_JOINED}, {WAS_AWAY}
              FROM {tables} CROSS JOIN rooms r CROSS JOIN users u CROSS JOIN state_keys k
              WHERE theirs.seq > ?2 AND theirs.seq <= ?3 AND theirs.room_nid = mine.room_nid
                  AND mine.user_nid = ?1 AND (mine.membership = 'join' OR mine.seq > ?2)
@@ -120,13 +125,16 @@ impl ReadTx<'_> {
         );
         let rows = self.all(&sql, params![user, since, until], |row| {
             let (is, am, was): (bool, bool, bool) = (row.get(2)?, row.get(3)?, row.get(4)?);
+            let was_away: bool = row.get(5)?;
             let moved = Move {
                 room: row.get(0)?,
                 user: row.get(1)?,
                 joined: is,
             };
-            // A changed profile is no move. Nor is a join to a room that the user has gone from.
-            Ok((is != was && (am || !is)).then_some(moved))
+            // A changed profile is no move. Nor is a join to a room that the user has gone from. But whoever went and came
+            // back may have changed their keys meanwhile, with nobody here being told.
+            let has_moved = is != was || is && was_away;
+            Ok((has_moved && (am || !is)).then_some(moved))
         })?;
         Ok(rows.into_iter().flatten().collect())
     }

@@ -1,6 +1,6 @@
 //! Receipts and typing notifications.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use luxchat_store::Receipt;
 use ruma::{
@@ -39,13 +39,20 @@ pub(crate) fn events(
         }
         let of_event = content.entry(receipt.event_id.as_str()).or_default();
         let of_type = of_event.entry(receipt.receipt_type.as_str()).or_default();
-        // Newest first: where a user has one for the room and one for a thread at the same event, the newer counts.
-        of_type
-            .entry(receipt.user_id.as_str())
-            .or_insert(ReceiptData {
-                ts: receipt.ts.get().into(),
-                thread_id: receipt.thread.as_str(),
-            });
+        let data = ReceiptData {
+            ts: receipt.ts.get().into(),
+            thread_id: receipt.thread.as_str(),
+        };
+        // There is place for one of a user at an event: the one for the whole room says more than any thread's.
+        match of_type.entry(receipt.user_id.as_str()) {
+            Entry::Vacant(entry) => {
+                entry.insert(data);
+            }
+            Entry::Occupied(mut entry) if data.thread_id.is_none() => {
+                entry.insert(data);
+            }
+            Entry::Occupied(_) => {}
+        }
     }
     if !content.is_empty() && wants_type(filter, "m.receipt") {
         events.push(event("m.receipt", content)?);

@@ -98,6 +98,9 @@ async fn who_comes_is_changed_and_who_goes_has_left() {
     assert_eq!(changes(&server, ALICE, both).await, expect(&[], &[CAROL]));
     // Who came and went in between was never there.
     assert_eq!(changes(&server, ALICE, start).await, expect(&[], &[]));
+    // Who went and came back may have changed their keys with nobody here being told.
+    server.join("one", CAROL).await;
+    assert_eq!(changes(&server, ALICE, both).await, expect(&[CAROL], &[]));
 }
 
 #[tokio::test]
