@@ -42,9 +42,8 @@ impl Media {
 
 impl Shared {
     async fn fetch(&self, server: OwnedServerName, media_id: &str) -> Result<Found> {
-        let Some(_share) = self.peers.take(server.clone()) else {
-            return Err(Error::NotYet);
-        };
+        let lane = media_id.bytes().map(usize::from).sum::<usize>() % self.lanes_each;
+        let _lane = self.lanes.take(&(server.clone(), lane)).await;
         let Ok(_place) = self.places.acquire().await else {
             return Err(Error::NotYet);
         };

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::HeaderValue;
 use luxchat_federation::{Federation, Turns};
-use luxchat_http::Shares;
 use luxchat_store::{ContentHash, MediaRow, Store};
 use ruma::{OwnedServerName, OwnedUserId, ServerName};
 use tokio::{
@@ -45,7 +44,9 @@ pub(crate) struct Shared {
     /// One fetch of each medium at a time.
     pub(crate) fetches: Turns<String>,
     pub(crate) places: Semaphore,
-    pub(crate) peers: Shares<OwnedServerName>,
+    /// What one peer may take of the places: more of its media wait for those before them.
+    pub(crate) lanes: Turns<(OwnedServerName, usize)>,
+    pub(crate) lanes_each: usize,
 }
 
 /// What somebody uploads, beside its bytes.
@@ -80,7 +81,8 @@ impl Media {
                 contents: RwLock::default(),
                 fetches: Turns::default(),
                 places,
-                peers: Shares::new(share),
+                lanes: Turns::default(),
+                lanes_each: share.max(1),
             }),
         })
     }

@@ -315,6 +315,17 @@ async fn a_peer_that_stalls_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn a_page_of_pictures_of_one_peer_all_arrive() {
+    let world = World::new(|config| config.parallel_fetches = 4);
+    world.peer(|id| whole(&id));
+    let ids: Vec<String> = (0..50).map(|number| format!("picture{number}")).collect();
+    let fetched = join_all(ids.iter().map(|id| world.fetch(id))).await;
+    for (id, fetched) in ids.iter().zip(fetched) {
+        assert_eq!(fetched.unwrap(), id.as_bytes());
+    }
+}
+
+#[tokio::test]
 async fn the_cache_stays_below_its_cap_and_uploads_stay() {
     let world = World::new(|config| config.cache_bytes = 30);
     world.peer(|id| whole(&format!("ten bytes{id}")));
