@@ -149,7 +149,7 @@ async fn events_are_refused_for_what_they_are() -> Result<()> {
             "{\"users\":{\"nobody\":1}}",
             (403, "M_FORBIDDEN"),
         ),
-        (state("m.room.create/"), "{}", (403, "M_FORBIDDEN")),
+        (state("m.room.create/"), "{}", (400, "M_INVALID_PARAM")),
         (
             format!("{API}/rooms/nonsense/send/m.room.message/1"),
             "{}",
