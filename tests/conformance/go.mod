@@ -1,0 +1,3 @@
+module luxchat/conformance
+
+go 1.25

@@ -1,0 +1,4 @@
+FROM scratch
+COPY . /
+EXPOSE 8008 8448
+ENTRYPOINT ["/launcher"]
