@@ -10,6 +10,7 @@ pub mod enrolment;
 pub mod lifecycle;
 pub mod listeners;
 pub mod logging;
+pub mod memory;
 pub mod nation;
 pub mod operator;
 pub mod sandbox;

@@ -32,6 +32,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    luxchat_appliance::memory::tune();
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
