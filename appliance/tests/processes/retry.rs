@@ -20,12 +20,12 @@ pub(crate) fn lost() -> usize {
 
 /// Makes a request until it is answered. Only a lost connection is a reason to make it again: whatever the server says, it
 /// must not be an error.
-pub(crate) async fn until_answered<T, F>(request: impl Fn() -> F) -> Result<T>
+pub(crate) async fn until_answered<T, F>(what: &str, request: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     loop {
-        match attempt(request()).await? {
+        match attempt(what, request()).await? {
             Some(answer) => return Ok(answer),
             None => tokio::time::sleep(Duration::from_millis(25)).await,
         }
@@ -33,10 +33,13 @@ where
 }
 
 /// Makes a request once. `None` where the connection was lost before the whole answer arrived.
-pub(crate) async fn attempt<T>(request: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+pub(crate) async fn attempt<T>(
+    what: &str,
+    request: impl Future<Output = Result<T>>,
+) -> Result<Option<T>> {
     let answer = tokio::time::timeout(ANSWER_TIME, request)
         .await
-        .context("the server neither answers nor closes the connection")?;
+        .with_context(|| format!("{what}: the server neither answers nor closes the connection"))?;
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if broke_off(&error) => {

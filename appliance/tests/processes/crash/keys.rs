@@ -108,7 +108,8 @@ async fn publish_keys(owner: Client, stop: CancellationToken) -> Result<Publishe
 async fn upload(owner: &Client, keys: Map<String, Value>) -> Result<u64> {
     let body = json!({ "one_time_keys": keys });
     let path = "/_matrix/client/v3/keys/upload";
-    let answer = until_answered(|| owner.call(Method::POST, path, Some(&body))).await?;
+    let publish = || owner.call(Method::POST, path, Some(&body));
+    let answer = until_answered("publish keys", publish).await?;
     // An algorithm without keys may be left out.
     Ok(answer["one_time_key_counts"][ALGORITHM]
         .as_u64()
@@ -130,7 +131,8 @@ async fn claim_keys(client: Client, claim: Value, stop: CancellationToken) -> Re
     let mut keys = Vec::new();
     while !stop.is_cancelled() {
         let path = "/_matrix/client/v3/keys/claim";
-        let claimed = attempt(client.call(Method::POST, path, Some(&claim))).await?;
+        let what = format!("{} claims a key", client.user_id);
+        let claimed = attempt(&what, client.call(Method::POST, path, Some(&claim))).await?;
         if let Some(answer) = claimed {
             keys.extend(claimed_keys(&answer)?);
         }

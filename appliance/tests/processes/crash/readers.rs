@@ -183,7 +183,8 @@ async fn read_along(client: Client, room: String, stop: CancellationToken) -> Re
     let mut seen = Vec::new();
     while !stop.is_cancelled() {
         let sync = || client.sync(since.as_deref(), Duration::from_secs(1));
-        let answer = until_answered(sync).await?;
+        let what = format!("{} syncs since {since:?}", client.user_id);
+        let answer = until_answered(&what, sync).await?;
         seen.extend(messages(&answer, &room).map(|event| message(event).event_id));
         let next = answer["next_batch"].as_str();
         since = Some(next.context("a sync says where it stands")?.to_owned());

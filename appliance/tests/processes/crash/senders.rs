@@ -116,7 +116,8 @@ async fn write(client: Client, room: String, stop: CancellationToken) -> Result<
         let number = event_ids.len();
         let (txn_id, body) = (format!("t{number}"), format!("message {number}"));
         let send = || client.send_text(&room, &txn_id, &body);
-        event_ids.push(until_answered(send).await?);
+        let what = format!("{} sends {txn_id}", client.user_id);
+        event_ids.push(until_answered(&what, send).await?);
         tokio::time::sleep(PAUSE).await;
     }
     Ok(Sent {
