@@ -24,6 +24,16 @@ CREATE TABLE aliases (
     creator_nid INTEGER NOT NULL REFERENCES users
 ) STRICT;
 
+CREATE TABLE audit_log (
+    audit_nid INTEGER NOT NULL PRIMARY KEY,
+    ts        INTEGER NOT NULL,
+    -- A user id, or the operator at the console.
+    actor     TEXT NOT NULL,
+    action    TEXT NOT NULL,
+    -- What it was done to: a user, a room, a file.
+    target    TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE chain_changes (
     chain_nid     INTEGER NOT NULL REFERENCES chains,
     state_key_nid INTEGER NOT NULL REFERENCES state_keys,

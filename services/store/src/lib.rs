@@ -11,6 +11,7 @@
 //! The reply to a write leaves only after its transaction is on disk.
 
 mod accounts;
+mod audit;
 mod checkpoint;
 mod clock;
 mod connection;
@@ -50,6 +51,7 @@ pub use self::{
         Account, AccountData, Device, DirectoryUser, NewTokenPair, PairNid, RegistrationToken,
         RoomAccountData, TokenSession,
     },
+    audit::AuditEntry,
     clock::{Clock, ManualClock, SystemClock},
     cross_signing::{CrossSigningKeys, CrossSigningUsage, StoredCrossSigningKey},
     destinations::{Cursors, Destination},

@@ -23,6 +23,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("sync", include_str!("../migrations/0006_sync.sql")),
     ("media", include_str!("../migrations/0007_media.sql")),
+    (
+        "moderation",
+        include_str!("../migrations/0013_moderation.sql"),
+    ),
 ];
 
 /// Brings the database up to date, each migration in its own transaction.
