@@ -146,6 +146,7 @@ impl Media {
         let _opening = shared.contents.read().await;
         let id = media_id.to_owned();
         let row = shared.store.read(move |tx| tx.local_media(&id)).await?;
+        let row = row.map(|kept| kept.media);
         shared.open(row).await?.ok_or(Error::NotFound)
     }
 
@@ -236,7 +237,7 @@ impl Shared {
         let Some((row, access_ts)) = row? else {
             return Ok(None);
         };
-        let found = self.open(Some(row)).await?;
+        let found = self.open(Some(row.media)).await?;
         drop(opening);
         if found.is_some() && self.store.clock().now_ms() >= access_ts + ACCESS_PRECISION_MS {
             self.store
@@ -275,11 +276,12 @@ impl Shared {
         }
         let _removing = self.contents.write().await;
         loop {
-            let eviction: luxchat_store::Result<_> =
+            let evicted: luxchat_store::Result<_> =
                 self.store.write(move |tx| tx.evict_remote_media(cap)).await;
-            let eviction = eviction?;
-            self.folder.remove(eviction.contents).await?;
-            if eviction.media == 0 {
+            let removals: luxchat_store::Result<_> =
+                self.store.read(|tx| tx.media_removals(1_000)).await;
+            self.folder.remove(removals?).await?;
+            if evicted? == 0 {
                 return Ok(());
             }
         }
@@ -289,7 +291,7 @@ impl Shared {
         let _removing = self.contents.write().await;
         let has_row: luxchat_store::Result<bool> = self
             .store
-            .read(move |tx| tx.has_media_content(&sha256))
+            .read(move |tx| Ok(tx.media_contents(sha256[0])?.contains(&sha256)))
             .await;
         if has_row? {
             return Ok(false);
