@@ -260,8 +260,24 @@ CREATE TABLE local_media (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE media_contents (
-    sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32),
-    size   INTEGER NOT NULL
+    sha256     BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32),
+    size       INTEGER NOT NULL,
+    -- When a scanner found it clean. NULL: never.
+    scanned_ts INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE media_erasures (
+    user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES users
+) STRICT;
+
+CREATE TABLE media_quarantine (
+    sha256         BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32),
+    reason         TEXT NOT NULL,
+    quarantined_ts INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE media_removals (
+    sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE members (
@@ -293,6 +309,12 @@ CREATE TABLE one_time_keys (
     claimed_at INTEGER,
     json       TEXT NOT NULL,
     PRIMARY KEY (user_nid, device_id, algorithm, key_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pending_media (
+    media_id     TEXT NOT NULL PRIMARY KEY,
+    uploader_nid INTEGER NOT NULL REFERENCES users,
+    expires_ts   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE pending_redactions (
@@ -425,6 +447,13 @@ CREATE TABLE rooms (
     notify_count   INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
+CREATE TABLE search_words (
+    room_nid  INTEGER NOT NULL,
+    word      TEXT NOT NULL,
+    event_nid INTEGER NOT NULL,
+    PRIMARY KEY (room_nid, word, event_nid)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE server_key_documents (
     server_nid     INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
     json           TEXT NOT NULL,
@@ -536,6 +565,8 @@ CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NUL
 
 CREATE INDEX events_outgoing ON events (seq) WHERE is_outgoing = 1;
 
+CREATE INDEX local_media_by_age ON local_media (created_ts);
+
 CREATE INDEX local_media_by_content ON local_media (sha256);
 
 CREATE INDEX local_media_by_uploader ON local_media (uploader_nid);
@@ -550,6 +581,10 @@ CREATE INDEX one_time_keys_claimed ON one_time_keys (user_nid, device_id, algori
     WHERE claimed_at IS NOT NULL;
 
 CREATE INDEX one_time_keys_unclaimed ON one_time_keys (user_nid, device_id, algorithm, seq) WHERE claimed_at IS NULL;
+
+CREATE INDEX pending_media_by_expiry ON pending_media (expires_ts);
+
+CREATE INDEX pending_media_by_uploader ON pending_media (uploader_nid, expires_ts);
 
 CREATE INDEX receipts_by_seq ON receipts (room_nid, seq);
 

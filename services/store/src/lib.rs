@@ -39,6 +39,7 @@ mod received_transactions;
 mod relations;
 mod remote_devices;
 mod rooms;
+mod search_words;
 mod server_keys;
 mod store;
 mod sync_queries;
@@ -62,7 +63,7 @@ pub use self::{
     hub::{Announcement, Listener, Topic},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
     key_signatures::{KeySignature, with_signatures},
-    media::{ContentHash, Eviction, MediaRow},
+    media::{ContentHash, KeptMedia, MediaRow, PendingMedia, QuarantinedContent, UploadedMedia},
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
     one_time_keys::OneTimeKeyUpload,
     pdu::Pdu,
@@ -72,8 +73,9 @@ pub use self::{
     remote_devices::{RemoteDeviceList, RemoteDevices},
     rooms::{
         AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, Event, EventStatus, Inserted, Member, NewEvent,
-        Redaction, Room, StateChange, StateEntry, Tip, Visibility,
+        Redaction, Room, SearchBacklog, SearchEntry, SearchHit, StateChange, StateEntry, Tip, Visibility,
     },
+    search_words::{search_words, word_sequence},
     server_keys::{ServerKey, ServerKeyDocument},
     store::{Config, Store},
     sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
