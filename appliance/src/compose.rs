@@ -500,6 +500,12 @@ fn start_background(
             warn!(%error, "the sweep of the media folder failed");
         }
     });
+    let (sync, index_stop) = (services.sync.clone(), stop());
+    lifecycle.spawn(async move {
+        index_stop
+            .run_until_cancelled(sync.keep_search_index())
+            .await;
+    });
     let maintenance_stop = stop();
     lifecycle.spawn(async move { services.maintain(maintenance_stop).await });
     let (store, stop) = (store.clone(), stop());

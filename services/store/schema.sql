@@ -563,6 +563,8 @@ CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, pos
 
 CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NULL;
 
+CREATE INDEX events_by_time ON events (room_nid, origin_server_ts, pos) WHERE pos IS NOT NULL;
+
 CREATE INDEX events_outgoing ON events (seq) WHERE is_outgoing = 1;
 
 CREATE INDEX local_media_by_age ON local_media (created_ts);

@@ -6,6 +6,7 @@ mod capabilities;
 mod context;
 mod devices;
 mod discovery;
+mod event_near;
 mod filter;
 mod key_backup;
 mod keys;
@@ -26,8 +27,10 @@ mod room_membership;
 mod room_send;
 mod room_state;
 mod room_upgrade;
+mod search;
 mod shared_secret;
 mod sync;
+mod sync_response;
 mod tags;
 mod third_party;
 mod to_device;
@@ -49,6 +52,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(devices::routes())
         .merge(user_directory::routes())
         .merge(discovery::routes())
+        .merge(event_near::routes())
         .merge(filter::routes())
         .merge(key_backup::routes())
         .merge(keys::routes())
@@ -68,6 +72,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(room_send::routes())
         .merge(room_state::routes())
         .merge(room_upgrade::routes())
+        .merge(search::routes())
         .merge(shared_secret::routes())
         .merge(sync::routes())
         .merge(tags::routes())

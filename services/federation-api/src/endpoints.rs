@@ -4,6 +4,7 @@ mod backfill;
 mod directory;
 mod event;
 mod event_auth;
+mod event_near;
 mod hierarchy;
 mod invite;
 mod join;
@@ -40,6 +41,7 @@ pub(crate) fn signed() -> Router<State> {
         .merge(directory::routes())
         .merge(event::routes())
         .merge(event_auth::routes())
+        .merge(event_near::routes())
         .merge(hierarchy::routes())
         .merge(invite::routes())
         .merge(join::routes())

@@ -16,6 +16,7 @@ mod backfill_plan;
 mod create;
 mod draft;
 mod error;
+mod event_near;
 mod fetch;
 mod gap_states;
 mod handshake;

@@ -55,7 +55,8 @@ impl<'t, 'c> PeerView<'t, 'c> {
         crate::handshake::to_raw(&object)
     }
 
-    fn sees(&mut self, event: &Event) -> Result<bool> {
+    /// Whether the server may see the content of an event.
+    pub(crate) fn sees(&mut self, event: &Event) -> Result<bool> {
         // What has no place in the graph serves as proof of something else, and is state.
         let Some(at) = event.after else {
             return Ok(true);

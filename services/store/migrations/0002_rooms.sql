@@ -44,6 +44,7 @@ CREATE TABLE events (
 ) STRICT;
 
 CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NULL;
+CREATE INDEX events_by_time ON events (room_nid, origin_server_ts, pos) WHERE pos IS NOT NULL;
 CREATE INDEX events_outgoing ON events (seq) WHERE is_outgoing = 1;
 
 -- Canonical JSON as signed (or as redacted since), apart from the narrow row so that scans stay cheap.

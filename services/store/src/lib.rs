@@ -73,7 +73,8 @@ pub use self::{
     remote_devices::{RemoteDeviceList, RemoteDevices},
     rooms::{
         AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, Event, EventStatus, Inserted, Member, NewEvent,
-        Redaction, Room, SearchBacklog, SearchEntry, SearchHit, StateChange, StateEntry, Tip, Visibility,
+        Redaction, Room, SearchBacklog, SearchEntry, SearchHit, StateChange, StateEntry, TimedEvent,
+        Tip, Visibility,
     },
     search_words::{search_words, word_sequence},
     server_keys::{ServerKey, ServerKeyDocument},

@@ -27,6 +27,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "moderation",
         include_str!("../migrations/0013_moderation.sql"),
     ),
+    ("search", include_str!("../migrations/0012_search.sql")),
 ];
 
 /// Brings the database up to date, each migration in its own transaction.

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod auth_chain;
+mod by_time;
 mod chains;
 mod client_transactions;
 mod event_insert;
@@ -12,6 +13,7 @@ mod outgoing;
 mod outliers;
 mod redactions;
 mod room_servers;
+mod search;
 mod server_members;
 mod state;
 mod stripped_state;
@@ -26,11 +28,13 @@ use crate::{ChainNid, ReadTx, Result, RoomNid, ServerNid, WriteTx};
 
 pub use self::{
     auth_chain::AUTH_CHAIN_LIMIT,
+    by_time::TimedEvent,
     event_insert::{Inserted, NewEvent, Visibility},
     events::{Event, EventStatus},
     extremities::Tip,
     members::Member,
     redactions::Redaction,
+    search::{SearchBacklog, SearchEntry, SearchHit},
     state::{CurrentEntry, StateChange, StateEntry},
 };
 

@@ -10,6 +10,7 @@ mod client_event;
 mod context;
 mod ephemeral;
 mod error;
+mod event_near;
 mod filter;
 mod hierarchy;
 mod history;
@@ -18,11 +19,14 @@ mod members;
 mod messages;
 mod public_rooms;
 mod receipts;
+mod relation_filter;
 mod relations;
 mod response;
 mod room_state;
 mod room_summary;
 mod room_updates;
+mod search;
+mod search_index;
 mod server_hierarchy;
 mod sliding;
 mod state;
@@ -33,9 +37,11 @@ mod typing;
 
 pub use self::{
     error::{Error, Result},
+    event_near::EventNear,
     messages::Messages,
     public_rooms::{PublicRooms, PublicRoomsRequest, public_rooms},
     receipts::{ReceiptKind, Receipts},
+    relation_filter::RelationFilter,
     relations::RelationsRequest,
     server_hierarchy::hierarchy_for_server,
     sync::{Sync, SyncRequest, Viewer},

@@ -7,7 +7,7 @@ use ruma::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Result, SyncToken, Typing, response::Pass, sliding::Connections};
+use crate::{RelationFilter, Result, SyncToken, Typing, response::Pass, search_index::SearchIndex, sliding::Connections};
 
 /// The longest that a sync waits for something to happen.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
@@ -30,6 +30,8 @@ pub struct SyncRequest {
     pub since: Option<SyncToken>,
     /// What the client wants.
     pub filter: FilterDefinition,
+    /// What the filter says of the relations of timeline events.
+    pub relations: RelationFilter,
     /// All state of every room, not what changed.
     pub full_state: bool,
     /// State as it is after the timeline, not before it.
@@ -44,6 +46,7 @@ pub struct Sync {
     pub(crate) store: Store,
     typing: Typing,
     pub(crate) connections: Connections,
+    pub(crate) search_index: SearchIndex,
     /// Milliseconds since the Unix epoch.
     pub(crate) started_ms: u64,
 }
@@ -61,6 +64,7 @@ impl Sync {
     pub fn new(store: Store, typing: Typing) -> Self {
         Self {
             started_ms: store.clock().now_ms(),
+            search_index: SearchIndex::new(store.clone()),
             store,
             typing,
             connections: Connections::default(),

@@ -69,7 +69,9 @@ impl WriteTx<'_> {
         if already || !(redaction.any_sender || self.same_server(target, redaction.event)?) {
             return Ok(());
         }
-        let json = redacted(&self.event_by_nid(target)?.json, version)?;
+        let event = self.event_by_nid(target)?;
+        self.remove_from_search(event.room, target)?;
+        let json = redacted(&event.json, version)?;
         let sql = "UPDATE event_json SET json = ?2 WHERE event_nid = ?1";
         self.execute(sql, params![target, json])?;
         let sql = "UPDATE events SET redacted_by = ?2 WHERE event_nid = ?1";
