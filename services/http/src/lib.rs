@@ -34,7 +34,7 @@ pub use self::{
     listener::{Accepted, Handshake, Listening, Plain, RemoteAddress, listen},
     panic::{CatchPanic, catch_panic},
     reply::Reply,
-    request::Matrix,
+    request::{Matrix, MatrixWithBody},
     routes::Endpoints,
     shares::{Share, Shares, network_of},
     tls::Tls,

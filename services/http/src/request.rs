@@ -37,6 +37,39 @@ where
     }
 }
 
+/// The same, with the fields of the body beside it: for endpoints that hand on what their type does not know.
+///
+/// # Errors
+///
+/// As [`Matrix`].
+#[derive(Clone, Debug)]
+pub struct MatrixWithBody<T> {
+    /// The request.
+    pub request: T,
+    /// The body.
+    pub body: serde_json::Map<String, serde_json::Value>,
+}
+
+impl<T, S> FromRequest<S> for MatrixWithBody<T>
+where
+    T: IncomingRequest + Send,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let limits = parts.extensions.get().copied().unwrap_or_default();
+        let body = read_body(&parts, body, limits).await?;
+        let path_args = path_args(&mut parts, state).await?;
+        let request = parse(parts, &body, &path_args, limits)?;
+        Ok(Self {
+            request,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        })
+    }
+}
+
 async fn path_args<S: Send + Sync>(
     parts: &mut Parts,
     state: &S,

@@ -2,7 +2,7 @@
 
 use luxchat_store::WriteTx;
 use ruma::{
-    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
     events::room::member::MembershipState,
 };
 
@@ -12,6 +12,18 @@ use crate::{
     restricted::Admission,
     room_writer::RoomWriter,
 };
+
+/// Fields of membership events that a client cannot make up.
+const RESERVED: [&str; 8] = [
+    "avatar_url",
+    "displayname",
+    "is_direct",
+    "join_authorised_via_users_server",
+    "membership",
+    "reason",
+    "third_party_invite",
+    "third_party_signed",
+];
 
 /// A user's wish to be in a room.
 #[derive(Clone, Debug)]
@@ -24,6 +36,8 @@ pub struct Join {
     pub via: Vec<OwnedServerName>,
     /// Why.
     pub reason: Option<String>,
+    /// Fields of the membership event that the client made up. What the server says in it comes first.
+    pub extra: CanonicalJsonObject,
 }
 
 /// What this server can do about a join or a knock by itself.
@@ -76,6 +90,7 @@ impl Rooms {
         }
         let (user, reason) = (&*join.user, join.reason.as_deref());
         let mut content = member_content(room.tx, user, &MembershipState::Join, reason)?;
+        add_extra(&mut content, &join.extra);
         match self.admission(room.tx, &room.room, user)? {
             Admission::Plain => {}
             Admission::AuthorisedBy(inviter) => {
@@ -101,24 +116,31 @@ impl Rooms {
         if room.membership(user)? == MembershipState::Knock {
             return Ok(());
         }
-        let content = member_content(room.tx, user, &MembershipState::Knock, reason)?;
+        let mut content = member_content(room.tx, user, &MembershipState::Knock, reason)?;
+        add_extra(&mut content, &knock.extra);
         room.send(&member_draft(user, user, content))?;
         Ok(())
     }
 
-    /// Through other servers: those that the client names, those of whom an invite came, those known to be in the room.
+    /// Through other servers: those that the client names and the one that an invite came from; where there are none,
+    /// those known to be in the room.
     async fn enter_elsewhere(&self, join: Join, membership: MembershipState) -> Result<()> {
         let (user, room_id, reason) = (join.user.clone(), join.room_id.clone(), join.reason);
+        let extra = join.extra;
         let is_knock = membership == MembershipState::Knock;
         let (content, known) = self
             .store
             .read(move |tx| {
-                let content = member_content(tx, &user, &membership, reason.as_deref())?;
+                let mut content = member_content(tx, &user, &membership, reason.as_deref())?;
+                add_extra(&mut content, &extra);
                 Ok::<_, Error>((content, servers_to_ask(tx, &room_id, &user)?))
             })
             .await?;
         let mut via = join.via;
-        via.extend(known);
+        via.extend(known.inviter);
+        if via.is_empty() {
+            via = known.residents;
+        }
         via.retain(|server| server != self.server_name());
         let mut seen = std::collections::HashSet::new();
         via.retain(|server| seen.insert(server.clone()));
@@ -135,30 +157,48 @@ impl Rooms {
     }
 }
 
-/// Servers that can let a user in: that of whoever invited them, and those in the room as far as this server knows.
+/// Adds a client's own fields, except those that others rely on.
+fn add_extra(content: &mut CanonicalJsonObject, extra: &CanonicalJsonObject) {
+    for (field, value) in extra {
+        if !RESERVED.contains(&&**field) && !content.contains_key(field) {
+            content.insert(field.clone(), value.clone());
+        }
+    }
+}
+
+/// Servers that may let a user in.
+#[derive(Default)]
+struct ToAsk {
+    /// That of whoever invited them.
+    inviter: Option<OwnedServerName>,
+    /// Those in the room, as far as this server knows.
+    residents: Vec<OwnedServerName>,
+}
+
 fn servers_to_ask(
     tx: &luxchat_store::ReadTx<'_>,
     room_id: &RoomId,
     user: &UserId,
-) -> Result<Vec<OwnedServerName>> {
+) -> Result<ToAsk> {
     let Some(room) = tx.room_by_id(room_id)? else {
-        return Ok(Vec::new());
+        return Ok(ToAsk::default());
     };
-    let mut servers = Vec::new();
     let member = match tx.user_nid(user)? {
         Some(user) => tx.member(room.nid, user)?,
         None => None,
     };
-    if let Some(member) = member {
-        let event = tx.event_by_nid(member.event)?.into_pdu()?;
-        servers.push(event.sender().server_name().to_owned());
-    }
-    servers.extend(
-        tx.servers_in_room(room.nid)?
-            .into_iter()
-            .map(|(_, server)| server),
-    );
-    Ok(servers)
+    let inviter = match member {
+        Some(member) if member.membership == MembershipState::Invite => {
+            let event = tx.event_by_nid(member.event)?.into_pdu()?;
+            Some(event.sender().server_name().to_owned())
+        }
+        _ => None,
+    };
+    let residents = tx.servers_in_room(room.nid)?.into_iter();
+    Ok(ToAsk {
+        inviter,
+        residents: residents.map(|(_, server)| server).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -182,6 +222,7 @@ mod tests {
             room_id: room_id.to_owned(),
             via: Vec::new(),
             reason: Some("please".to_owned()),
+            extra: CanonicalJsonObject::new(),
         }
     }
 

@@ -104,6 +104,7 @@ impl TestRooms {
             room_id: room_id.to_owned(),
             via: Vec::new(),
             reason: None,
+            extra: ruma::CanonicalJsonObject::new(),
         })
         .await
     }

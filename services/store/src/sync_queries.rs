@@ -124,7 +124,8 @@ impl ReadTx<'_> {
     }
 
     /// The rooms of a user that a sync after `since` may have to speak of: those joined, and those whose membership
-    /// changed. Rooms that the user has forgotten are left out, and before `since` nothing happened.
+    /// changed. Before `since` nothing happened. A room that the user has forgotten is told once more, so that their other
+    /// devices learn of it, but not to a client that starts.
     pub fn user_rooms(&self, user: UserNid, since: Position) -> Result<Vec<UserRoom>> {
         let sql = "SELECT m.room_nid, m.membership, m.event_nid, m.seq,
                      EXISTS (SELECT 1 FROM events e WHERE e.room_nid = m.room_nid AND e.pos > ?2),
@@ -132,7 +133,8 @@ impl ReadTx<'_> {
                      EXISTS (SELECT 1 FROM read_positions p
                              WHERE p.user_nid = ?1 AND p.room_nid = m.room_nid AND p.seq > ?2)
                    FROM members m
-                   WHERE m.user_nid = ?1 AND m.forgotten = 0 AND (m.membership = 'join' OR m.seq > ?2)";
+                   WHERE m.user_nid = ?1 AND (m.membership = 'join' OR m.seq > ?2)
+                     AND (m.forgotten = 0 OR ?2 > 0)";
         self.all(sql, params![user, since], |row| {
             Ok(UserRoom {
                 room: row.get(0)?,
@@ -218,6 +220,15 @@ impl ReadTx<'_> {
         self.one(sql, params![room, stretch.after, stretch.until], |row| {
             row.get(0)
         })
+    }
+
+    /// The oldest membership event of a room's timeline after a place, looked for among the first events there.
+    pub fn first_membership_after(&self, room: RoomNid, after: i64) -> Result<Option<EventNid>> {
+        let sql = "SELECT event_nid FROM
+                     (SELECT event_nid, pos, membership FROM events
+                      WHERE room_nid = ?1 AND pos > ?2 ORDER BY pos LIMIT 100) AS first
+                   WHERE membership IS NOT NULL ORDER BY pos LIMIT 1";
+        self.optional(sql, params![room, after], |row| row.get(0))
     }
 
     /// An event of a room that passed the checks.

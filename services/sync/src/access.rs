@@ -1,12 +1,28 @@
 //! Whether a user may read a room, and how far.
 
 use luxchat_store::{Coordinate, ReadTx, Room};
-use ruma::{RoomId, events::room::member::MembershipState};
+use ruma::{OwnedRoomId, RoomId, events::room::member::MembershipState};
 
 use crate::{
-    Error, Result, Viewer,
+    Error, Result, Sync, Viewer,
     history::{History, HistoryKeys},
 };
+
+impl Sync {
+    /// Makes sure that a user may read a room at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] where they may not.
+    pub async fn check_readable(&self, viewer: Viewer, room_id: OwnedRoomId) -> Result<()> {
+        self.store
+            .read(move |tx| {
+                let keys = HistoryKeys::of(tx, &viewer.user_id)?;
+                Readable::find(tx, &viewer, &keys, &room_id).map(|_| ())
+            })
+            .await
+    }
+}
 
 const NOT_IN_ROOM: Error = Error::Forbidden("you are not in the room");
 

@@ -9,7 +9,7 @@ use ruma::{
 };
 
 use crate::{
-    Error, Result, Sync, SyncToken, Viewer,
+    Error, RelationFilter, Result, Sync, SyncToken, Viewer,
     access::Readable,
     client_event::{Composer, Fields},
     filter::wants_event,
@@ -61,10 +61,15 @@ impl Sync {
     ///
     /// [`Error::Forbidden`] where the user may not read the room, [`Error::NotFound`] where it has no such event, or none
     /// that the user may see.
-    pub async fn context(&self, viewer: Viewer, request: v3::Request) -> Result<v3::Response> {
+    pub async fn context(
+        &self,
+        viewer: Viewer,
+        request: v3::Request,
+        relations: RelationFilter,
+    ) -> Result<v3::Response> {
         let now_ms = self.store.clock().now_ms();
         self.store
-            .read(move |tx| context(tx, &viewer, &request, now_ms))
+            .read(move |tx| context(tx, &viewer, &request, &relations, now_ms))
             .await
     }
 }
@@ -73,6 +78,7 @@ fn context(
     tx: &ReadTx<'_>,
     viewer: &Viewer,
     request: &v3::Request,
+    relations: &RelationFilter,
     now_ms: u64,
 ) -> Result<v3::Response> {
     let keys = HistoryKeys::of(tx, &viewer.user_id)?;
@@ -94,6 +100,7 @@ fn context(
     let sight = Sight {
         history: &history,
         filter: &request.filter,
+        relations: Some(relations),
         ignored: &ignored_users(tx, viewer.user)?,
     };
     let limit = request.filter.limit.unwrap_or(request.limit);

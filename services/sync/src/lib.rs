@@ -38,6 +38,7 @@ mod typing;
 pub use self::{
     error::{Error, Result},
     event_near::EventNear,
+    hierarchy::{Hierarchy, RemoteRooms},
     messages::Messages,
     public_rooms::{PublicRooms, PublicRoomsRequest, public_rooms},
     receipts::{ReceiptKind, Receipts},

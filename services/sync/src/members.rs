@@ -114,16 +114,30 @@ fn rows(
     at: Option<i64>,
     membership: Option<&MembershipState>,
 ) -> Result<Vec<ClientRow>> {
-    let at = match at {
-        Some(at) => state_at_place(tx, readable, at.min(readable.until))?,
+    let place = at.map(|at| at.min(readable.until));
+    let at = match place {
+        Some(place) => state_at_place(tx, readable, place)?,
         None => Some(readable.state),
     };
     if at == readable.room.current {
         return Ok(tx.client_members(readable.room.nid, membership)?);
     }
-    let Some(at) = at else {
-        return Ok(Vec::new());
+    let rows = match at {
+        Some(at) => members_at(tx, at)?,
+        None => Vec::new(),
     };
+    // A client that synced a room from its very start names a place before anybody was in it: it means those whom its
+    // timeline begins with.
+    if let (true, Some(place)) = (rows.is_empty(), place)
+        && let Some(first) = tx.first_membership_after(readable.room.nid, place)?
+        && let Some(after) = tx.client_event_by_nid(first)?.after
+    {
+        return members_at(tx, after);
+    }
+    Ok(rows)
+}
+
+fn members_at(tx: &ReadTx<'_>, at: Coordinate) -> Result<Vec<ClientRow>> {
     let mut rows = Vec::new();
     for event in tx.state_at(at)?.into_values() {
         let row = tx.client_event_by_nid(event)?;

@@ -13,7 +13,7 @@ use ruma::{
 };
 
 use crate::{
-    Result, Sync, SyncToken, Viewer,
+    RelationFilter, Result, Sync, SyncToken, Viewer,
     access::Readable,
     client_event::Composer,
     history::{History, HistoryKeys},
@@ -42,15 +42,26 @@ impl Sync {
     ///
     /// [`Error::Forbidden`](crate::Error::Forbidden) where the user may not read the room,
     /// [`Error::UnknownToken`](crate::Error::UnknownToken).
-    pub async fn messages(&self, viewer: Viewer, request: v3::Request) -> Result<Messages> {
+    pub async fn messages(
+        &self,
+        viewer: Viewer,
+        request: v3::Request,
+        relations: RelationFilter,
+    ) -> Result<Messages> {
         let now_ms = self.store.clock().now_ms();
         self.store
-            .read(move |tx| page(tx, &viewer, &request, now_ms))
+            .read(move |tx| page(tx, &viewer, &request, &relations, now_ms))
             .await
     }
 }
 
-fn page(tx: &ReadTx<'_>, viewer: &Viewer, request: &v3::Request, now_ms: u64) -> Result<Messages> {
+fn page(
+    tx: &ReadTx<'_>,
+    viewer: &Viewer,
+    request: &v3::Request,
+    relations: &RelationFilter,
+    now_ms: u64,
+) -> Result<Messages> {
     let keys = HistoryKeys::of(tx, &viewer.user_id)?;
     let readable = Readable::find(tx, viewer, &keys, &request.room_id)?;
     let room = readable.room.nid;
@@ -58,6 +69,7 @@ fn page(tx: &ReadTx<'_>, viewer: &Viewer, request: &v3::Request, now_ms: u64) ->
     let sight = Sight {
         history: &history,
         filter: &request.filter,
+        relations: Some(relations),
         ignored: &ignored_users(tx, viewer.user)?,
     };
     let limit = request.filter.limit.unwrap_or(request.limit);

@@ -180,6 +180,7 @@ impl Pass<'_, '_> {
         let sight = Sight {
             history,
             filter,
+            relations: Some(&self.request.relations),
             ignored: &self.ignored,
         };
         let limit = filter.limit.map_or(TIMELINE, |limit| {

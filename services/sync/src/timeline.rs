@@ -6,7 +6,7 @@ use luxchat_store::{ClientRow, ReadTx, RoomNid, Stretch, UserNid};
 use ruma::api::client::filter::RoomEventFilter;
 
 use crate::{
-    Result, SyncToken,
+    RelationFilter, Result, SyncToken,
     client_event::Fields,
     filter::{looks_at_events, wants_event},
     history::History,
@@ -23,6 +23,8 @@ const PAGE: usize = 250;
 pub(crate) struct Sight<'s> {
     pub(crate) history: &'s History<'s>,
     pub(crate) filter: &'s RoomEventFilter,
+    /// What the filter says of relations, if anything.
+    pub(crate) relations: Option<&'s RelationFilter>,
     /// Users whose messages are not to be shown.
     pub(crate) ignored: &'s HashSet<UserNid>,
 }
@@ -34,8 +36,13 @@ impl Sight<'_> {
         if row.state_key.is_none() && self.ignored.contains(&row.sender) {
             return Ok(false);
         }
-        if looks_at_events(self.filter) && !wants_event(self.filter, &Fields::parse(&row.json)?) {
-            return Ok(false);
+        let relations = self.relations.filter(|relations| !relations.is_empty());
+        if looks_at_events(self.filter) || relations.is_some() {
+            let fields = Fields::parse(&row.json)?;
+            let relates = relations.is_none_or(|relations| relations.wants(fields.content));
+            if !relates || !wants_event(self.filter, &fields) {
+                return Ok(false);
+            }
         }
         self.history.can_see(tx, row)
     }

@@ -1,10 +1,10 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-membership>
 
 use axum::Router;
-use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_http::{ApiError, Endpoints, Matrix, MatrixWithBody, Reply};
 use luxchat_rooms::{Join, Moderate};
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
+    CanonicalJsonObject, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
     api::client::{
         knock::knock_room::v3 as knock_room,
         membership::{
@@ -18,6 +18,7 @@ use ruma::{
             unban_user::v3 as unban_user,
         },
     },
+    canonical_json::to_canonical_value,
 };
 
 use crate::{
@@ -42,7 +43,7 @@ pub(crate) fn routes() -> Router<State> {
 async fn join(
     state: State,
     session: Session,
-    Matrix(request): Matrix<join_room_by_id::Request>,
+    MatrixWithBody { request, body }: MatrixWithBody<join_room_by_id::Request>,
 ) -> Answer<join_room_by_id::Response> {
     session.check_not_suspended()?;
     let join = Join {
@@ -50,6 +51,7 @@ async fn join(
         room_id: request.room_id.clone(),
         via: Vec::new(),
         reason: request.reason,
+        extra: extra(body)?,
     };
     state.rooms.join(join).await?;
     Ok(Reply(join_room_by_id::Response::new(request.room_id)))
@@ -58,7 +60,7 @@ async fn join(
 async fn join_by_id_or_alias(
     state: State,
     session: Session,
-    Matrix(request): Matrix<join_room_by_id_or_alias::Request>,
+    MatrixWithBody { request, body }: MatrixWithBody<join_room_by_id_or_alias::Request>,
 ) -> Answer<join_room_by_id_or_alias::Response> {
     session.check_not_suspended()?;
     let (room_id, via) = find(&state, request.room_id_or_alias, request.via).await?;
@@ -67,6 +69,7 @@ async fn join_by_id_or_alias(
         room_id: room_id.clone(),
         via,
         reason: request.reason,
+        extra: extra(body)?,
     };
     state.rooms.join(join).await?;
     Ok(Reply(join_room_by_id_or_alias::Response::new(room_id)))
@@ -75,7 +78,7 @@ async fn join_by_id_or_alias(
 async fn knock(
     state: State,
     session: Session,
-    Matrix(request): Matrix<knock_room::Request>,
+    MatrixWithBody { request, body }: MatrixWithBody<knock_room::Request>,
 ) -> Answer<knock_room::Response> {
     session.check_not_suspended()?;
     let (room_id, via) = find(&state, request.room_id_or_alias, request.via).await?;
@@ -84,6 +87,7 @@ async fn knock(
         room_id: room_id.clone(),
         via,
         reason: request.reason,
+        extra: extra(body)?,
     };
     state.rooms.knock(knock).await?;
     Ok(Reply(knock_room::Response::new(room_id)))
@@ -166,6 +170,16 @@ async fn forget(
     Ok(Reply(forget_room::Response::new()))
 }
 
+/// What a client adds to its membership event.
+fn extra(body: serde_json::Map<String, serde_json::Value>) -> Result<CanonicalJsonObject, Error> {
+    let fields = body.into_iter().map(|(field, value)| {
+        let value =
+            to_canonical_value(value).map_err(|error| ApiError::bad_json(error.to_string()))?;
+        Ok((field, value))
+    });
+    fields.collect()
+}
+
 fn moderate(
     session: &Session,
     room_id: OwnedRoomId,
@@ -207,6 +221,22 @@ mod tests {
     async fn act(server: &Server, token: &str, room: &str, act: &str, body: Value) -> Answered {
         let path = format!("/_matrix/client/v3/rooms/{room}/{act}");
         server.post(&path, token, body).await
+    }
+
+    #[tokio::test]
+    async fn a_join_bears_what_the_client_adds_but_not_what_the_server_says() {
+        let server = Server::new();
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server
+            .room(&alice, json!({ "preset": "public_chat" }))
+            .await;
+        let body = json!({ "foo": "bar", "membership": "ban", "join_authorised_via_users_server": "@x:y" });
+        act(&server, &bob, &room, "join", body).await.ok();
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/{BOB}");
+        let content = server.get(&path, &bob).await.ok();
+        assert_eq!(content, json!({ "foo": "bar", "membership": "join" }));
+        let broken = act(&server, &alice, &room, "join", json!({ "foo": 0.5 })).await;
+        assert_eq!(broken.error(), (400, "M_BAD_JSON"));
     }
 
     #[tokio::test]

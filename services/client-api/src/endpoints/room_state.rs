@@ -1,22 +1,32 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
-use axum::Router;
+use std::collections::BTreeMap;
+
+use axum::{Json, Router};
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use luxchat_rooms::SendEvent;
-use ruma::api::client::{
-    membership::{
-        get_member_events::v3 as get_member_events, joined_members::v3 as joined_members,
-        joined_rooms::v3 as joined_rooms,
-    },
-    state::{
-        get_state_event_for_key::v3::{self as get_state_event, StateEventFormat},
-        get_state_events::v3 as get_state_events,
-        send_state_event::v3 as send_state_event,
+use ruma::{
+    OwnedMxcUri, OwnedUserId,
+    api::client::{
+        membership::{
+            get_member_events::v3 as get_member_events, joined_members::v3 as joined_members,
+            joined_rooms::v3 as joined_rooms,
+        },
+        state::{
+            get_state_event_for_key::v3::{self as get_state_event, StateEventFormat},
+            get_state_events::v3 as get_state_events,
+            send_state_event::v3 as send_state_event,
+        },
     },
 };
+use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{State, auth::Session, error::Answer};
+use crate::{
+    State,
+    auth::Session,
+    error::{Answer, Error},
+};
 
 pub(crate) fn routes() -> Router<State> {
     // The state key may be empty, and then its slash may be missing.
@@ -101,16 +111,37 @@ async fn members(
     Ok(Reply(get_member_events::Response::new(chunk)))
 }
 
+/// What ruma's type leaves out where there is none: clients expect the fields to be there.
+#[derive(Serialize)]
+struct JoinedMembers {
+    joined: BTreeMap<OwnedUserId, JoinedMember>,
+}
+
+#[derive(Serialize)]
+struct JoinedMember {
+    display_name: Option<String>,
+    avatar_url: Option<OwnedMxcUri>,
+}
+
 async fn members_joined(
     state: State,
     session: Session,
     Matrix(request): Matrix<joined_members::Request>,
-) -> Answer<joined_members::Response> {
+) -> Result<Json<JoinedMembers>, Error> {
     let joined = state
         .sync
         .joined_members(session.viewer(), request.room_id)
         .await?;
-    Ok(Reply(joined_members::Response::new(joined)))
+    let joined = joined.into_iter().map(|(user_id, member)| {
+        let member = JoinedMember {
+            display_name: member.display_name,
+            avatar_url: member.avatar_url,
+        };
+        (user_id, member)
+    });
+    Ok(Json(JoinedMembers {
+        joined: joined.collect(),
+    }))
 }
 
 async fn rooms_joined(
@@ -152,6 +183,30 @@ mod tests {
         let all = server.get(&path, &alice).await.ok();
         let mut all = all.as_array().unwrap().iter();
         assert!(all.any(|it| it["event_id"] == event["event_id"]));
+    }
+
+    #[tokio::test]
+    async fn members_are_told_at_a_place_and_with_what_they_lack() {
+        let server = Server::new();
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server
+            .room(&alice, json!({ "preset": "public_chat" }))
+            .await;
+        let synced = server.get("/_matrix/client/v3/sync", &alice).await.ok();
+        let timeline = &synced["rooms"]["join"][&room]["timeline"];
+        let start = timeline["prev_batch"].as_str().unwrap();
+        let path = format!("/_matrix/client/v3/rooms/{room}");
+        let join = format!("{path}/join");
+        server.post(&join, &bob, json!({})).await.ok();
+        let at = format!("{path}/members?at={start}");
+        let members = server.get(&at, &alice).await.ok();
+        let members = members["chunk"].as_array().unwrap();
+        assert_eq!(members.len(), 1);
+        assert_eq!(members[0]["state_key"], "@alice:example.org");
+        let joined = format!("{path}/joined_members");
+        let joined = server.get(&joined, &alice).await.ok();
+        let nothing = json!({ "display_name": null, "avatar_url": null });
+        assert_eq!(joined["joined"]["@bob:example.org"], nothing);
     }
 
     #[tokio::test]

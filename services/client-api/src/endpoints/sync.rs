@@ -1,21 +1,30 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#syncing>
 
-use axum::Router;
-use luxchat_http::{Endpoints, Matrix, Reply};
-use luxchat_sync::{SyncRequest, SyncToken, Viewer};
+use axum::{Router, extract::Query};
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_sync::{RelationFilter, SyncRequest, SyncToken, Viewer};
 use ruma::api::client::{
     filter::FilterDefinition,
-    sync::sync_events::{
-        v3::{self as sync_events, Filter},
-        v5 as sliding_sync,
-    },
+    sync::sync_events::{v3 as sync_events, v5 as sliding_sync},
 };
+use serde::Deserialize;
 
+use super::sync_response::SyncReply;
 use crate::{
     State,
     auth::Session,
     error::{Answer, Error},
 };
+
+/// What ruma's type of the request does not say.
+#[derive(Deserialize)]
+struct MoreParameters {
+    /// The filter as the client wrote it.
+    filter: Option<String>,
+    /// How clients asked for the state after the timeline before that was in the specification.
+    #[serde(rename = "org.matrix.msc4222.use_state_after")]
+    unstable_use_state_after: Option<String>,
+}
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -37,23 +46,29 @@ impl Session {
 async fn sync(
     state: State,
     session: Session,
+    Query(more): Query<MoreParameters>,
     Matrix(request): Matrix<sync_events::Request>,
-) -> Answer<sync_events::Response> {
+) -> Result<SyncReply, Error> {
+    let unstable_state_after = more.unstable_use_state_after.as_deref() == Some("true");
     // Some clients send an empty token for none.
     let since = request.since.filter(|since| !since.is_empty());
     let since = since.as_deref().map(str::parse::<SyncToken>).transpose()?;
     if let Some(since) = since {
         acknowledge_to_device(&state, &session, since).await?;
     }
+    let (filter, relations) = filter(&state, &session, more.filter.as_deref()).await?;
     let request = SyncRequest {
         since,
-        filter: filter(&state, &session, request.filter).await?,
+        filter,
+        relations,
         full_state: request.full_state,
-        use_state_after: request.use_state_after,
+        use_state_after: request.use_state_after || unstable_state_after,
         timeout: request.timeout.unwrap_or_default(),
     };
-    let response = state.sync.sync_v3(session.viewer(), request).await?;
-    Ok(Reply(response))
+    Ok(SyncReply {
+        response: state.sync.sync_v3(session.viewer(), request).await?,
+        unstable_state_after,
+    })
 }
 
 async fn sync_sliding(
@@ -90,17 +105,20 @@ async fn acknowledge_to_device(
     Ok(())
 }
 
+/// The filter, and what it says of relations, which ruma's type does not know.
 async fn filter(
     state: &State,
     session: &Session,
-    filter: Option<Filter>,
-) -> Result<FilterDefinition, Error> {
-    Ok(match filter {
-        Some(Filter::FilterId(id)) => state.accounts.filter(session, &id).await?,
-        Some(Filter::FilterDefinition(filter)) => filter,
-        // ruma may learn of more ways to name a filter; none of them is in the specification.
-        None | Some(_) => FilterDefinition::default(),
-    })
+    filter: Option<&str>,
+) -> Result<(FilterDefinition, RelationFilter), Error> {
+    let definition = match filter {
+        None | Some("") => return Ok(Default::default()),
+        Some(definition) if definition.trim_start().starts_with('{') => definition.to_owned(),
+        Some(id) => state.accounts.filter(session, id).await?.get().to_owned(),
+    };
+    let filter = serde_json::from_str(&definition)
+        .map_err(|error| ApiError::invalid_param(format!("filter: {error}")))?;
+    Ok((filter, RelationFilter::of_sync_filter(&definition)))
 }
 
 #[cfg(test)]
@@ -134,6 +152,46 @@ mod tests {
         assert_eq!(unknown.error(), (404, "M_NOT_FOUND"));
         let unknown = server.get(&format!("{SYNC}?since=yesterday"), &alice).await;
         assert_eq!(unknown.error(), (400, "M_INVALID_PARAM"));
+    }
+
+    #[tokio::test]
+    async fn state_after_the_timeline_bears_the_name_that_was_asked_for() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        let plain = server.get(SYNC, &alice).await.ok();
+        let timeline = &plain["rooms"]["join"][&room]["timeline"];
+        assert_eq!(timeline["limited"], false);
+        for (parameter, field) in [
+            ("use_state_after", "state_after"),
+            (
+                "org.matrix.msc4222.use_state_after",
+                "org.matrix.msc4222.state_after",
+            ),
+        ] {
+            let path = format!("{SYNC}?{parameter}=true");
+            let synced = server.get(&path, &alice).await.ok();
+            let state = &synced["rooms"]["join"][&room][field]["events"];
+            assert!(!state.as_array().unwrap().is_empty(), "{field}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_room_left_and_forgotten_is_told_once_more() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        let first = server.get(SYNC, &alice).await.ok();
+        for action in ["leave", "forget"] {
+            let path = format!("/_matrix/client/v3/rooms/{room}/{action}");
+            server.post(&path, &alice, json!({})).await.ok();
+        }
+        let next = format!("{SYNC}?since={}", first["next_batch"].as_str().unwrap());
+        let synced = server.get(&next, &alice).await.ok();
+        assert!(synced["rooms"]["leave"][&room].is_object());
+        let filter = "filter=%7B%22room%22%3A%7B%22include_leave%22%3Atrue%7D%7D";
+        let fresh = server.get(&format!("{SYNC}?{filter}"), &alice).await.ok();
+        assert!(fresh["rooms"].get("leave").is_none());
     }
 
     #[tokio::test]

@@ -170,6 +170,7 @@ impl Server {
             room_id: room_id.to_owned(),
             via: vec![via.name().to_owned()],
             reason: None,
+            extra: ruma::CanonicalJsonObject::new(),
         };
         self.rooms.join(join).await.unwrap();
     }

@@ -128,6 +128,7 @@ async fn a_knock_is_heard_and_answered() {
         room_id: room.clone(),
         via: vec![one.name().to_owned()],
         reason: Some("please".to_owned()),
+        extra: ruma::CanonicalJsonObject::new(),
     };
     two.rooms.knock(knock).await.unwrap();
     assert_eq!(one.membership(&room, &bob).await, MembershipState::Knock);

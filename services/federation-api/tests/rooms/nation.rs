@@ -151,6 +151,7 @@ impl Server {
                 room_id: room_id.to_owned(),
                 via,
                 reason: None,
+                extra: ruma::CanonicalJsonObject::new(),
             })
             .await
     }

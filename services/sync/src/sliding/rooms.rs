@@ -129,6 +129,7 @@ impl SlidingPass<'_, '_> {
         let sight = Sight {
             history,
             filter: &self.base.filter().room.timeline,
+            relations: None,
             ignored: &self.base.ignored,
         };
         Timeline::read(self.base.tx, room, stretch, sight, detail.timeline_limit)

@@ -1,6 +1,6 @@
 //! Pages, contexts and members, and who may see them.
 
-use luxchat_sync::{Error, RelationsRequest};
+use luxchat_sync::{Error, RelationFilter, RelationsRequest};
 use ruma::{
     UserId,
     api::{
@@ -22,7 +22,10 @@ async fn page(
     request: get_message_events::v3::Request,
 ) -> Result<get_message_events::v3::Response, Error> {
     let viewer = world.viewer(user).await;
-    let page = world.sync.messages(viewer, request).await?;
+    let page = world
+        .sync
+        .messages(viewer, request, RelationFilter::default())
+        .await?;
     assert!(!page.wants_backfill);
     Ok(page.response)
 }
@@ -177,7 +180,11 @@ async fn an_event_has_a_context() {
     let mut request = get_context::v3::Request::new(the_room().to_owned(), event_id);
     request.limit = 2_u32.into();
     let viewer = world.viewer(alice()).await;
-    let context = world.sync.context(viewer, request).await.unwrap();
+    let context = world
+        .sync
+        .context(viewer, request, RelationFilter::default())
+        .await
+        .unwrap();
     assert_eq!(bodies(&context.events_before), ["a"]);
     assert_eq!(bodies(&[context.event.unwrap()]), ["b"]);
     assert_eq!(bodies(&context.events_after), ["c"]);

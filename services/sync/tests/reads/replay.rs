@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use luxchat_sync::{SyncRequest, SyncToken};
+use luxchat_sync::{RelationFilter, SyncRequest, SyncToken};
 use proptest::{collection::vec, prelude::*};
 use ruma::{
     UserId,
@@ -108,7 +108,11 @@ async fn missed(world: &World, timeline: &v3::Timeline, since: Option<SyncToken>
     let mut events = Vec::new();
     loop {
         let viewer = world.viewer(alice()).await;
-        let page = world.sync.messages(viewer, request.clone()).await.unwrap();
+        let page = world
+            .sync
+            .messages(viewer, request.clone(), RelationFilter::default())
+            .await
+            .unwrap();
         events.extend(plain(&page.response.chunk));
         let Some(end) = page.response.end else { break };
         request.from = Some(end);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use luxchat_sync::RelationFilter;
 use proptest::{collection::vec, prelude::*};
 use ruma::{
     RoomId,
@@ -79,7 +80,11 @@ impl Client {
         let mut events = Vec::new();
         loop {
             let viewer = world.viewer(alice()).await;
-            let page = world.sync.messages(viewer, request.clone()).await.unwrap();
+            let page = world
+                .sync
+                .messages(viewer, request.clone(), RelationFilter::default())
+                .await
+                .unwrap();
             for event in plain(&page.response.chunk) {
                 let event = text(&event, "event_id");
                 if self.timeline.contains(&event) {
