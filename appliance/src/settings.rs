@@ -54,6 +54,7 @@ pub(crate) fn client_api(config: &Config) -> client_api::Config {
     client_api::Config {
         base_url: Some(config.client.public_url.to_string()),
         trusted_proxies: config.client.trusted_proxies.clone(),
+        anonymous_profile_lookups: config.client.anonymous_profile_lookups,
         max_concurrent_requests: limits.concurrent_requests,
         rate_limits: rate_limits(limits),
         ..Default::default()
@@ -118,6 +119,7 @@ pub(crate) fn federation(federation: &Federation) -> Result<federation::Config> 
             ClientCertificates::Optional => federation::ClientCertificates::Optional,
         },
         discovery: federation.discovery,
+        share_device_names: federation.share_device_names,
         extra_authorities: extra_authorities.transpose()?.unwrap_or_default(),
         ..Default::default()
     })

@@ -18,6 +18,9 @@ pub struct Client {
     /// Reverse proxies whose `X-Forwarded-For` names the client's address.
     #[serde(default)]
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Whether whoever has no account here may have the box ask other servers for their users' profiles.
+    #[serde(default)]
+    pub anonymous_profile_lookups: bool,
 }
 
 /// A certificate chain and its key, in PEM.

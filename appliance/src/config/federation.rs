@@ -19,6 +19,9 @@ pub struct Federation {
     /// Whether servers that the members list does not name may be looked up (well-known, SRV, DNS).
     #[serde(default)]
     pub discovery: bool,
+    /// Whether peers learn the names that users gave their devices.
+    #[serde(default)]
+    pub share_device_names: bool,
     /// Certificate authorities, in PEM, of servers that the members list does not name. Only where client certificates
     /// are optional.
     #[serde(default)]

@@ -20,6 +20,9 @@ pub struct Config {
     pub rate_limits: Option<RateLimits>,
     /// The server that relays calls, if there is one.
     pub turn: Option<Turn>,
+    /// Whether a request without a token may have other servers asked for their users' profiles. The specification lets
+    /// it; then anybody can make this server send requests.
+    pub anonymous_profile_lookups: bool,
 }
 
 /// How many requests a client may make: as a burst, and in each second after it.
@@ -72,6 +75,7 @@ impl Default for Config {
             max_concurrent_syncs: 20_000,
             rate_limits: Some(RateLimits::default()),
             turn: None,
+            anonymous_profile_lookups: false,
         }
     }
 }

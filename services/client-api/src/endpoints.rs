@@ -4,6 +4,7 @@ mod account;
 mod account_data;
 mod capabilities;
 mod context;
+mod delayed_events;
 mod devices;
 mod discovery;
 mod event_near;
@@ -29,6 +30,7 @@ mod room_state;
 mod room_upgrade;
 mod search;
 mod shared_secret;
+mod spaces;
 mod sync;
 mod sync_response;
 mod tags;
@@ -49,6 +51,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(account_data::routes())
         .merge(capabilities::routes())
         .merge(context::routes())
+        .merge(delayed_events::routes())
         .merge(devices::routes())
         .merge(user_directory::routes())
         .merge(discovery::routes())
@@ -74,6 +77,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(room_upgrade::routes())
         .merge(search::routes())
         .merge(shared_secret::routes())
+        .merge(spaces::routes())
         .merge(sync::routes())
         .merge(tags::routes())
         .merge(third_party::routes())

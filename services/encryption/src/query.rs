@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, time::Duration};
 use futures_util::{StreamExt, stream};
 use luxchat_federation::Error as FederationError;
 use luxchat_store::{
-    CrossSigningKeys, Device, ReadTx, RemoteDeviceList, RemoteDevices, UserNid, with_signatures,
+    CrossSigningKeys, Device, ReadTx, RemoteDeviceList, RemoteDevices, UserNid, with_device_name,
+    with_signatures,
 };
 use ruma::{
     OwnedDeviceId, OwnedServerName, OwnedUserId, UserId, encryption::DeviceKeys, serde::Raw,
@@ -201,22 +202,14 @@ fn seen_by(
     Ok(keys)
 }
 
-fn name_devices(keys: &mut UserKeys, devices: &[Device]) -> Result<()> {
+/// Adds the names that users gave their devices.
+pub(crate) fn name_devices(keys: &mut UserKeys, devices: &[Device]) -> Result<()> {
     for device in devices {
-        let (Some(keys), Some(name)) = (
-            keys.devices.get_mut(&device.device_id),
-            &device.display_name,
-        ) else {
-            continue;
-        };
-        let invalid = |error| luxchat_store::Error::invalid("device keys", error);
-        let mut object: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(keys.json().get()).map_err(invalid)?;
-        object.insert(
-            "unsigned".to_owned(),
-            serde_json::json!({ "device_display_name": name }),
-        );
-        *keys = Raw::from_json(serde_json::value::to_raw_value(&object).map_err(invalid)?);
+        if let Some(keys) = keys.devices.get_mut(&device.device_id)
+            && let Some(name) = &device.display_name
+        {
+            *keys = with_device_name(keys, name)?;
+        }
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use ruma::{
 
 use crate::{
     Encryption, Error, Result,
-    remote::checked_cross_signing,
+    remote::{checked_cross_signing, named},
     signed_json::device_keys,
     to_device::{Messages, deliver},
 };
@@ -65,7 +65,8 @@ impl Encryption {
     ) -> Result<()> {
         check_origin(origin, &update.user_id)?;
         if let Some(keys) = &update.keys {
-            update.keys = Some(device_keys(&update.user_id, &update.device_id, keys)?);
+            let keys = device_keys(&update.user_id, &update.device_id, keys)?;
+            update.keys = Some(named(keys, update.device_display_name.as_deref())?);
         }
         self.store()
             .write(move |tx| {

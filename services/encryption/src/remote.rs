@@ -6,6 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use luxchat_federation::Error as FederationError;
 use luxchat_store::{
     CrossSigningKeys, CrossSigningUsage, Position, RemoteDeviceList, RemoteDevices,
+    with_device_name,
 };
 use ruma::{
     OwnedDeviceId, OwnedUserId, ServerName, UserId,
@@ -13,6 +14,7 @@ use ruma::{
     encryption::{CrossSigningKey, DeviceKeys},
     serde::Raw,
 };
+use serde::Deserialize;
 
 use crate::{
     Encryption, Result,
@@ -27,6 +29,9 @@ const USERS_PER_WRITE: usize = 50;
 
 /// Device lists that are asked of one server at the same time.
 const CONCURRENT_LISTS: usize = 4;
+
+/// The longest name of a device that is kept, in bytes.
+const MAX_NAME: usize = 512;
 
 /// Which users of a server have to be asked for.
 #[derive(Debug, Default)]
@@ -153,6 +158,10 @@ impl Encryption {
             .into_iter()
             .map(|user| {
                 let devices = answer.device_keys.remove(&user).unwrap_or_default();
+                let devices = devices.into_iter().map(|(device, keys)| {
+                    let name = name_in(&keys);
+                    (device, keys, name)
+                });
                 let devices = RemoteDevices {
                     stream_id: None,
                     devices: checked_devices(&user, devices),
@@ -216,7 +225,7 @@ fn from_list(user: &UserId, list: get_devices::Response) -> RemoteDevices {
     let devices = list
         .devices
         .into_iter()
-        .map(|device| (device.device_id, device.keys));
+        .map(|device| (device.device_id, device.keys, device.device_display_name));
     RemoteDevices {
         stream_id: Some(list.stream_id),
         devices: checked_devices(user, devices),
@@ -227,13 +236,31 @@ fn from_list(user: &UserId, list: get_devices::Response) -> RemoteDevices {
 /// A server's word counts for its own users' devices, and each set of keys must be that of the device it is told for.
 fn checked_devices(
     user: &UserId,
-    devices: impl IntoIterator<Item = (OwnedDeviceId, Raw<DeviceKeys>)>,
+    devices: impl IntoIterator<Item = (OwnedDeviceId, Raw<DeviceKeys>, Option<String>)>,
 ) -> Vec<(OwnedDeviceId, Raw<DeviceKeys>)> {
     devices
         .into_iter()
-        .filter_map(|(device, keys)| {
+        .filter_map(|(device, keys, name)| {
             let keys = device_keys(user, &device, &keys).ok()?;
+            let keys = named(keys, name.as_deref()).ok()?;
             Some((device, keys))
         })
         .collect()
+}
+
+/// Keys with the name of their device, if it has one and it is no longer than names are.
+pub(crate) fn named(keys: Raw<DeviceKeys>, name: Option<&str>) -> Result<Raw<DeviceKeys>> {
+    match name {
+        Some(name) if name.len() <= MAX_NAME => Ok(with_device_name(&keys, name)?),
+        _ => Ok(keys),
+    }
+}
+
+fn name_in(keys: &Raw<DeviceKeys>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Unsigned {
+        device_display_name: Option<String>,
+    }
+    let unsigned = keys.get_field::<Unsigned>("unsigned").ok().flatten()?;
+    unsigned.device_display_name
 }

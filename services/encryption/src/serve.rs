@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use luxchat_store::CrossSigningKeys;
+use luxchat_store::{CrossSigningKeys, Device, ReadTx, UserNid};
 use ruma::{
     OwnedDeviceId, OwnedUserId, UInt, UserId, api::client::keys::claim_keys::v3::OneTimeKeys,
     encryption::DeviceKeys, serde::Raw,
 };
 
-use crate::{Encryption, Error, Result, UserKeys, claim::Claims, query::Queries};
+use crate::{
+    Encryption, Error, Result, UserKeys,
+    claim::Claims,
+    query::{Queries, name_devices},
+};
 
 /// A local user's devices for another server.
 #[derive(Clone, Debug)]
 pub struct DeviceList {
     /// The version of the list, which later updates follow on.
     pub stream_id: UInt,
-    /// Identity keys of the devices that have any. Their names stay here.
-    pub devices: Vec<(OwnedDeviceId, Raw<DeviceKeys>)>,
+    /// Identity keys of the devices that have any, with the device's name where others may know it.
+    pub devices: Vec<(OwnedDeviceId, Raw<DeviceKeys>, Option<String>)>,
     /// The master key and the self-signing key.
     pub cross_signing: CrossSigningKeys,
 }
@@ -32,13 +36,22 @@ impl Encryption {
         if !self.is_local(user) {
             return Err(Error::NotFound("user"));
         }
-        let user = user.to_owned();
+        let (user, share_names) = (user.to_owned(), self.federation().shares_device_names());
         self.store()
             .read(move |tx| {
                 let user = tx.user_nid(&user)?.ok_or(Error::NotFound("user"))?;
+                let mut names: BTreeMap<_, _> = shared_names(tx, user, share_names)?
+                    .into_iter()
+                    .map(|device| (device.device_id, device.display_name))
+                    .collect();
+                let keys = tx.device_keys_seen_by(None, user)?.into_iter();
+                let devices = keys.map(|(device, keys)| {
+                    let name = names.remove(&device).flatten();
+                    (device, keys, name)
+                });
                 Ok(DeviceList {
                     stream_id: tx.device_list_stream_id(user)?,
-                    devices: tx.device_keys_seen_by(None, user)?,
+                    devices: devices.collect(),
                     cross_signing: tx.cross_signing_keys_seen_by(None, user)?,
                 })
             })
@@ -57,6 +70,7 @@ impl Encryption {
     ) -> Result<BTreeMap<OwnedUserId, UserKeys>> {
         self.check_size(queries.len())?;
         queries.retain(|user, _| self.is_local(user));
+        let share_names = self.federation().shares_device_names();
         self.store()
             .read(move |tx| {
                 let mut answers = BTreeMap::new();
@@ -70,13 +84,12 @@ impl Encryption {
                         devices.retain(|device, _| asked.contains(device));
                     }
                     let cross_signing = tx.cross_signing_keys_seen_by(None, nid)?;
-                    answers.insert(
-                        user,
-                        UserKeys {
-                            devices,
-                            cross_signing,
-                        },
-                    );
+                    let mut keys = UserKeys {
+                        devices,
+                        cross_signing,
+                    };
+                    name_devices(&mut keys, &shared_names(tx, nid, share_names)?)?;
+                    answers.insert(user, keys);
                 }
                 Ok(answers)
             })
@@ -105,4 +118,9 @@ impl Encryption {
         }
         Ok(())
     }
+}
+
+/// A user's devices, where other servers may know what they are called.
+fn shared_names(tx: &ReadTx<'_>, user: UserNid, share: bool) -> Result<Vec<Device>> {
+    Ok(if share { tx.devices(user)? } else { Vec::new() })
 }

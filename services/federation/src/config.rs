@@ -22,6 +22,8 @@ pub struct Config {
     pub max_response: usize,
     /// How many destinations are sent to at a time.
     pub parallel_destinations: usize,
+    /// Whether other servers learn the names that users gave their devices.
+    pub share_device_names: bool,
 }
 
 impl Default for Config {
@@ -35,6 +37,7 @@ impl Default for Config {
             long_request_timeout: Duration::from_mins(2),
             max_response: 100 * 1024 * 1024,
             parallel_destinations: 64,
+            share_device_names: false,
         }
     }
 }

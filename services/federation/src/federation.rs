@@ -126,7 +126,7 @@ impl Federation {
         let clock = Arc::clone(store.clock());
         let client = Client::new(Arc::new(identity), membership, clock, transport, config);
         let keys = Keys::new(store.clone(), client.clone());
-        let sender = Sender::new(store.clone(), client.clone(), config.parallel_destinations);
+        let sender = Sender::new(store.clone(), client.clone(), config);
         let (tls, connections) = tls.map_or_else(Default::default, |(tls, connections)| {
             (Some(tls), connections)
         });
@@ -288,6 +288,11 @@ impl Federation {
         for server in destinations {
             self.shared.sender.send_ephemeral(&server, raw.clone());
         }
+    }
+
+    /// Whether other servers learn the names that local users gave their devices.
+    pub fn shares_device_names(&self) -> bool {
+        self.shared.sender.shares_device_names()
     }
 
     /// Tells the sender that `server` speaks: what waits for it is worth an attempt now.

@@ -18,14 +18,14 @@ use std::{
 use luxchat_store::{Announcement, ServerNid, Store, Topic};
 use ruma::{OwnedServerName, ServerName, api::federation::transactions::edu::Edu, serde::Raw};
 use tokio::{
-    sync::{Semaphore, broadcast, broadcast::error::RecvError},
+    sync::{Notify, Semaphore, broadcast, broadcast::error::RecvError},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use self::destination::{Destination, Signals};
-use crate::{Result, client::Client};
+use crate::{Config, Result, client::Client};
 
 /// The handle on the sender. Clones share it.
 #[derive(Clone, Debug)]
@@ -38,17 +38,25 @@ struct Shared {
     store: Store,
     client: Client,
     permits: Arc<Semaphore>,
+    share_device_names: bool,
     destinations: Mutex<HashMap<OwnedServerName, Arc<Signals>>>,
+    /// Destinations that have no task yet, though something was handed in for them.
+    newcomers: Mutex<HashSet<OwnedServerName>>,
+    newcomer: Notify,
 }
 
 impl Sender {
-    pub(crate) fn new(store: Store, client: Client, parallel: usize) -> Self {
+    pub(crate) fn new(store: Store, client: Client, config: &Config) -> Self {
+        let parallel = config.parallel_destinations.max(1);
         Self {
             shared: Arc::new(Shared {
                 store,
                 client,
-                permits: Arc::new(Semaphore::new(parallel.max(1))),
+                permits: Arc::new(Semaphore::new(parallel)),
+                share_device_names: config.share_device_names,
                 destinations: Mutex::default(),
+                newcomers: Mutex::default(),
+                newcomer: Notify::new(),
             }),
         }
     }
@@ -70,9 +78,21 @@ impl Sender {
 
     /// Hands in an EDU that is worth nothing later. Only destinations that are up get it.
     pub(crate) fn send_ephemeral(&self, server: &ServerName, edu: Raw<Edu>) {
-        if let Some(signals) = self.destinations().get(server) {
+        let mut destinations = self.destinations();
+        if let Some(signals) = destinations.get(server) {
             signals.push_ephemeral(edu);
+            return;
         }
+        let signals = destinations.entry(server.to_owned()).or_default();
+        signals.push_ephemeral(edu);
+        drop(destinations);
+        self.newcomers().insert(server.to_owned());
+        self.shared.newcomer.notify_one();
+    }
+
+    /// Whether other servers learn the names of devices.
+    pub(crate) fn shares_device_names(&self) -> bool {
+        self.shared.share_device_names
     }
 
     /// `server` speaks: what waits for it is worth an attempt now.
@@ -85,6 +105,11 @@ impl Sender {
     fn destinations(&self) -> std::sync::MutexGuard<'_, HashMap<OwnedServerName, Arc<Signals>>> {
         let destinations = &self.shared.destinations;
         destinations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn newcomers(&self) -> std::sync::MutexGuard<'_, HashSet<OwnedServerName>> {
+        let newcomers = &self.shared.newcomers;
+        newcomers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,11 +125,12 @@ impl Tasks {
     async fn serve(&mut self, mut announcements: broadcast::Receiver<Announcement>) {
         self.wake_all().await;
         let mut members = self.sender.shared.client.membership().watch();
-        let stop = self.stop.clone();
+        let (sender, stop) = (self.sender.clone(), self.stop.clone());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = members.changed() => self.retry_all(),
+                () = sender.shared.newcomer.notified() => self.wake_newcomers().await,
                 announcement = announcements.recv() => match announcement {
                     Ok(announcement) => self.wake(&announcement.topics).await,
                     Err(RecvError::Lagged(_)) => self.wake_all().await,
@@ -122,6 +148,26 @@ impl Tasks {
             if let Err(error) = self.wake_one(*server).await {
                 error!(%error, "a destination could not be woken");
             }
+        }
+    }
+
+    /// Servers that get something before anything was committed that concerns them.
+    async fn wake_newcomers(&mut self) {
+        let names = std::mem::take(&mut *self.sender.newcomers());
+        let store = self.sender.shared.store.clone();
+        let servers = store
+            .read(move |tx| {
+                let mut servers = HashSet::new();
+                for name in names {
+                    servers.extend(tx.server_nid(&name)?.map(Topic::Destination));
+                }
+                Ok(servers)
+            })
+            .await;
+        let servers: Result<HashSet<Topic>, luxchat_store::Error> = servers;
+        match servers {
+            Ok(servers) => self.wake(&servers).await,
+            Err(error) => error!(%error, "the destinations could not be read"),
         }
     }
 
@@ -161,18 +207,21 @@ impl Tasks {
             warn!("an event was announced for this server itself");
             return Ok(());
         }
-        let signals = Arc::new(Signals::default());
+        let signals = {
+            let mut destinations = self.sender.destinations();
+            Arc::clone(destinations.entry(name.clone()).or_default())
+        };
         signals.work();
         let destination = Destination::new(
             shared.store.clone(),
             shared.client.clone(),
             Arc::clone(&shared.permits),
             server,
-            name.clone(),
+            name,
             Arc::clone(&signals),
+            shared.share_device_names,
         );
-        self.known.insert(server, Arc::clone(&signals));
-        self.sender.destinations().insert(name, signals);
+        self.known.insert(server, signals);
         let stop = self.stop.clone();
         self.running.spawn(async move {
             tokio::select! {

@@ -28,6 +28,11 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// Whether something is missing here.
+    pub(crate) fn is_missing(&self) -> bool {
+        !matches!(self, Self::Done)
+    }
+
     /// # Errors
     ///
     /// [`PduError::MissingAncestor`] where something is still missing.

@@ -40,13 +40,13 @@ impl Preset {
         }
     }
 
-    /// Join rule, history visibility and guest access.
-    pub(crate) fn state(self) -> [(StateEventType, CanonicalJsonObject); 3] {
-        let (join_rule, guest_access) = match self {
-            Self::Private | Self::TrustedPrivate => ("invite", "can_join"),
-            Self::Public => ("public", "forbidden"),
+    /// Join rule, history visibility and guest access. That guests may not join is said by no event at all.
+    pub(crate) fn state(self) -> Vec<(StateEventType, CanonicalJsonObject)> {
+        let join_rule = match self {
+            Self::Private | Self::TrustedPrivate => "invite",
+            Self::Public => "public",
         };
-        [
+        let mut state = vec![
             (
                 StateEventType::RoomJoinRules,
                 object([("join_rule", join_rule.into())]),
@@ -55,11 +55,14 @@ impl Preset {
                 StateEventType::RoomHistoryVisibility,
                 object([("history_visibility", "shared".into())]),
             ),
-            (
+        ];
+        if self != Self::Public {
+            state.push((
                 StateEventType::RoomGuestAccess,
-                object([("guest_access", guest_access.into())]),
-            ),
-        ]
+                object([("guest_access", "can_join".into())]),
+            ));
+        }
+        state
     }
 
     /// The power levels, with what the request overrides.

@@ -223,13 +223,20 @@ impl Rooms {
     }
 
     /// Takes in one event, fetching what it needs. The caller holds the room's lock.
+    ///
+    /// Who sends an event tells what lies between it and what this server has. That is all that is asked for: an event
+    /// whose parents its origin keeps to itself would be a way to have this server trust any state.
     async fn receive_one(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<(), PduError> {
-        let mut step = self.accept_with_auth_events(inbound, pdu).await?;
-        if let Step::MissingPrevEvents(_) = step {
+        let mut step = self.accept(inbound, pdu, HashMap::new()).await?;
+        if step.is_missing() && !self.missing_parents(inbound, pdu).await?.is_empty() {
             self.fetch_missing_events(inbound, pdu).await?;
             step = self.accept(inbound, pdu, HashMap::new()).await?;
         }
-        self.finish_with_gaps(inbound, pdu, step).await
+        if let Step::MissingAuthEvents(missing) = step {
+            self.fetch_auth_events(inbound, pdu, missing).await?;
+            step = self.accept(inbound, pdu, HashMap::new()).await?;
+        }
+        step.done()
     }
 
     /// Takes in an event that was fetched as an ancestor of another: of what is before it, only the state is fetched. The
@@ -239,34 +246,33 @@ impl Rooms {
         inbound: &Inbound,
         pdu: &Arc<Pdu>,
     ) -> Result<(), PduError> {
-        let step = self.accept_with_auth_events(inbound, pdu).await?;
-        self.finish_with_gaps(inbound, pdu, step).await
-    }
-
-    async fn accept_with_auth_events(
-        &self,
-        inbound: &Inbound,
-        pdu: &Arc<Pdu>,
-    ) -> Result<Step, PduError> {
-        match self.accept(inbound, pdu, HashMap::new()).await? {
-            Step::MissingAuthEvents(missing) => {
-                self.fetch_auth_events(inbound, pdu, missing).await?;
-                self.accept(inbound, pdu, HashMap::new()).await
-            }
-            step => Ok(step),
-        }
-    }
-
-    async fn finish_with_gaps(
-        &self,
-        inbound: &Inbound,
-        pdu: &Arc<Pdu>,
-        step: Step,
-    ) -> Result<(), PduError> {
-        let Step::MissingPrevEvents(missing) = step else {
-            return step.done();
-        };
+        let missing = self.missing_parents(inbound, pdu).await?;
         let gaps = self.states_after_missing(inbound, &missing).await?;
-        self.accept(inbound, pdu, gaps).await?.done()
+        let mut step = self.accept(inbound, pdu, gaps.clone()).await?;
+        if let Step::MissingAuthEvents(missing) = step {
+            self.fetch_auth_events(inbound, pdu, missing).await?;
+            step = self.accept(inbound, pdu, gaps).await?;
+        }
+        step.done()
+    }
+
+    /// The parents of an event whose place in the graph this server does not know.
+    async fn missing_parents(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+    ) -> Result<Vec<OwnedEventId>, PduError> {
+        let (room, pdu) = (inbound.room.nid, Arc::clone(pdu));
+        self.store
+            .read(move |tx| {
+                let mut missing = Vec::new();
+                for parent in pdu.prev_events() {
+                    if tx.state_after(room, parent)?.is_none() {
+                        missing.push(parent.clone());
+                    }
+                }
+                Ok(missing)
+            })
+            .await
     }
 }

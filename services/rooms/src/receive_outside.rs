@@ -42,7 +42,7 @@ impl Rooms {
 
 /// Whose invite or knock an event ends, and what they are then.
 ///
-/// Without the room's state there are no rules to check it by. An invite may be taken back from where it came; a knock
+/// Without the room's state there are no rules to check it by. An invite may be taken back by whoever sent it; a knock
 /// goes unanswered for good if nobody may answer it.
 fn takes_back(
     tx: &ReadTx<'_>,
@@ -65,7 +65,7 @@ fn takes_back(
     let may = match member.membership {
         MembershipState::Invite => {
             let invite = tx.event_by_nid(member.event)?.into_pdu()?;
-            invite.sender().server_name() == pdu.sender().server_name()
+            invite.sender() == pdu.sender()
         }
         MembershipState::Knock => true,
         _ => false,

@@ -5,7 +5,7 @@
 use luxchat_store::{ReadTx, RoomNid};
 use ruma::{UserId, api::federation::membership::RawStrippedState, events::StateEventType};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::Result;
 
@@ -53,6 +53,7 @@ pub(crate) fn strip(events: &[RawStrippedState]) -> String {
         .map(text)
         .filter(|text| text.len() <= MAX_ENTRY_BYTES)
         .filter_map(|text| serde_json::from_str(text).ok())
+        .map(Stripped::pruned)
         .take(MAX_ENTRIES)
         .collect();
     serde_json::to_string(&stripped).unwrap_or_else(|_| "[]".to_owned())
@@ -77,6 +78,18 @@ struct Stripped<'a> {
     state_key: &'a str,
     #[serde(rename = "type")]
     event_type: &'a str,
+    /// When the room began, for the event that it began with.
+    /// [MSC4311](https://github.com/matrix-org/matrix-spec-proposals/pull/4311).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin_server_ts: Option<Value>,
+}
+
+impl Stripped<'_> {
+    fn pruned(mut self) -> Self {
+        let is_create = self.event_type == StateEventType::RoomCreate.to_string();
+        self.origin_server_ts = self.origin_server_ts.filter(|ts| is_create && ts.is_u64());
+        self
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +116,25 @@ mod tests {
                 "type": "m.room.name", "state_key": "", "sender": "@a:one", "content": { "name": "N" },
             }])
         );
+    }
+
+    #[test]
+    fn of_the_first_event_clients_learn_when_it_was() {
+        let event = |event_type: &str, ts: serde_json::Value| {
+            entry(json!({
+                "type": event_type, "state_key": "", "sender": "@a:one", "content": {},
+                "origin_server_ts": ts,
+            }))
+        };
+        let events = [
+            event("m.room.create", json!(7)),
+            event("m.room.create", json!("x")),
+            event("m.room.name", json!(8)),
+        ];
+        let stripped: Vec<serde_json::Value> = serde_json::from_str(&strip(&events)).unwrap();
+        assert_eq!(stripped[0]["origin_server_ts"], 7);
+        assert!(stripped[1].get("origin_server_ts").is_none());
+        assert!(stripped[2].get("origin_server_ts").is_none());
     }
 
     #[test]

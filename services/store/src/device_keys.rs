@@ -61,6 +61,22 @@ impl ReadTx<'_> {
     }
 }
 
+/// Identity keys with the name of their device, where clients look for it.
+/// [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysquery).
+///
+/// # Errors
+///
+/// Where the keys are no JSON object.
+pub fn with_device_name(keys: &Raw<DeviceKeys>, name: &str) -> Result<Raw<DeviceKeys>> {
+    let invalid = |error| Error::invalid("device keys", error);
+    let mut object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(keys.json().get()).map_err(invalid)?;
+    let unsigned = serde_json::json!({ "device_display_name": name });
+    object.insert("unsigned".to_owned(), unsigned);
+    let keys = serde_json::value::to_raw_value(&object).map_err(invalid)?;
+    Ok(Raw::from_json(keys))
+}
+
 impl WriteTx<'_> {
     /// Sets the identity keys of a local device. `keys` bears no `unsigned`. Says whether anything changed; if so, the
     /// user's device list has. With another identity, what the old one signed goes.

@@ -143,8 +143,9 @@ impl ReadTx<'_> {
     ) -> Result<DeviceListUpdateContent> {
         let mut update = DeviceListUpdateContent::new(user_id, device.into(), stream_id(version));
         update.keys = self.device_keys_seen_by_all(user, device)?;
-        let is_there = self.device(user, <&DeviceId>::from(device))?.is_some();
-        update.deleted = Some(!is_there);
+        let device = self.device(user, <&DeviceId>::from(device))?;
+        update.deleted = Some(device.is_none());
+        update.device_display_name = device.and_then(|device| device.display_name);
         Ok(update)
     }
 

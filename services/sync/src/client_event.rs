@@ -98,9 +98,15 @@ impl Composer<'_, '_> {
             state_key: Option<&'a str>,
             #[serde(rename = "type")]
             event_type: &'a str,
+            /// When the room began.
+            /// [MSC4311](https://github.com/matrix-org/matrix-spec-proposals/pull/4311).
+            #[serde(skip_serializing_if = "Option::is_none")]
+            origin_server_ts: Option<i64>,
         }
         let fields = Fields::parse(&row.json)?;
+        let is_create = fields.event_type == "m.room.create";
         raw(&Stripped {
+            origin_server_ts: is_create.then_some(fields.origin_server_ts),
             content: fields.content,
             sender: &fields.sender,
             state_key: fields.state_key.as_deref(),

@@ -33,7 +33,7 @@ impl Sync {
             .read(move |tx| {
                 let room = find(tx, &room)?.ok_or(Error::NotFound("room"))?;
                 let summary = summarise(tx, &room)?;
-                if !may_know(tx, viewer.as_ref(), &room, &summary)? {
+                if !may_know(tx, viewer.as_ref(), Some(room.nid), &summary)? {
                     return Err(Error::NotFound("room"));
                 }
                 let membership = match &viewer {
@@ -47,12 +47,12 @@ impl Sync {
     }
 }
 
-/// Whether somebody may know of a room: who has to do with it, who could come in or ask to, and anyone where the room is
-/// open to the world.
+/// Whether somebody may know of a room, that this server has heard of or not: who has to do with it, who could come in or
+/// ask to, and anyone where the room is open to the world.
 pub(crate) fn may_know(
     tx: &ReadTx<'_>,
     viewer: Option<&Viewer>,
-    room: &Room,
+    room: Option<RoomNid>,
     summary: &RoomSummary,
 ) -> Result<bool> {
     if summary.world_readable {
@@ -65,7 +65,10 @@ pub(crate) fn may_know(
         };
         Ok(member.map(|member| member.membership))
     };
-    let own = membership(room.nid)?;
+    let own = match room {
+        Some(room) => membership(room)?,
+        None => None,
+    };
     if own == Some(MembershipState::Ban) {
         return Ok(false);
     }

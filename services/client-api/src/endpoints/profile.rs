@@ -42,7 +42,7 @@ async fn get(
     let fields = if is_local(&state, &request.user_id) {
         state.accounts.profile(&request.user_id).await?
     } else {
-        check_may_ask(session.as_ref())?;
+        check_may_ask(&state, session.as_ref())?;
         let query = remote_profile::Request::new(request.user_id.clone());
         let server = request.user_id.server_name();
         let profile = state.federation.request(server, query).await?;
@@ -63,7 +63,7 @@ async fn get_one(
             .profile_field(user_id, field.as_str())
             .await?
     } else {
-        check_may_ask(session.as_ref())?;
+        check_may_ask(&state, session.as_ref())?;
         let mut query = remote_profile::Request::new(user_id.clone());
         query.field = Some(field.clone());
         let profile = state
@@ -108,9 +108,12 @@ async fn delete(
     Ok(Reply(delete_field::Response::new()))
 }
 
-/// Whoever is nobody here cannot make this server ask others.
-fn check_may_ask(session: Option<&Session>) -> Result<(), ApiError> {
-    session.map(drop).ok_or_else(ApiError::missing_token)
+/// Whoever is nobody here cannot make this server ask others, unless the site allows it.
+fn check_may_ask(state: &State, session: Option<&Session>) -> Result<(), ApiError> {
+    if session.is_none() && !state.config().anonymous_profile_lookups {
+        return Err(ApiError::missing_token());
+    }
+    Ok(())
 }
 
 fn is_local(state: &State, user_id: &UserId) -> bool {

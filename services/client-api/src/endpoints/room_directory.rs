@@ -1,12 +1,12 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-aliases>, and the list of published rooms.
 
-use axum::Router;
+use axum::{Json, Router};
 use http::StatusCode;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use luxchat_rooms::Error as RoomsError;
 use luxchat_sync::{PublicRoomsRequest, public_rooms};
 use ruma::{
-    OwnedServerName,
+    OwnedServerName, UInt,
     api::{
         client::{
             alias::{
@@ -20,12 +20,15 @@ use ruma::{
                 set_room_visibility::v3 as set_room_visibility,
             },
             room::{Visibility, aliases::v3 as room_aliases, get_summary::v1 as get_summary},
-            space::get_hierarchy::v1 as get_hierarchy,
         },
         error::ErrorKind,
         federation::directory::get_public_rooms_filtered::v1 as remote_public_rooms,
     },
+    directory::PublicRoomsChunk,
+    room::JoinRuleKind,
 };
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     State,
@@ -44,7 +47,6 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<get_public_rooms::Request, _>(list)
         .endpoint::<get_public_rooms_filtered::Request, _>(search)
         .endpoint::<get_summary::Request, _>(summary)
-        .endpoint::<get_hierarchy::Request, _>(hierarchy)
 }
 
 async fn resolve(
@@ -155,37 +157,38 @@ async fn list(
     state: State,
     _: Session,
     Matrix(request): Matrix<get_public_rooms::Request>,
-) -> Answer<get_public_rooms::Response> {
+) -> Result<Json<Page>, Error> {
     let query = PublicRoomsRequest {
         limit: request.limit,
         since: request.since,
         ..PublicRoomsRequest::default()
     };
-    let found = page(&state, request.server, query).await?;
-    let mut response = get_public_rooms::Response::new(found.chunk);
-    response.next_batch = found.next_batch;
-    response.prev_batch = found.prev_batch;
-    response.total_room_count_estimate = found.total_room_count_estimate;
-    Ok(Reply(response))
+    page(&state, request.server, query).await.map(Json)
 }
 
 async fn search(
     state: State,
     _: Session,
     Matrix(request): Matrix<get_public_rooms_filtered::Request>,
-) -> Answer<get_public_rooms_filtered::Response> {
+) -> Result<Json<Page>, Error> {
     let query = PublicRoomsRequest {
         limit: request.limit,
         since: request.since,
         filter: request.filter,
     };
-    let found = page(&state, request.server, query).await?;
-    let mut response = get_public_rooms_filtered::Response::new();
-    response.chunk = found.chunk;
-    response.next_batch = found.next_batch;
-    response.prev_batch = found.prev_batch;
-    response.total_room_count_estimate = found.total_room_count_estimate;
-    Ok(Reply(response))
+    page(&state, request.server, query).await.map(Json)
+}
+
+/// A page of a list of rooms. Unlike ruma's types, it says of each room how to come in.
+#[derive(Debug, Serialize)]
+struct Page {
+    chunk: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_batch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_batch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_room_count_estimate: Option<UInt>,
 }
 
 /// A page of this server's list of rooms, or of another's.
@@ -193,7 +196,7 @@ async fn page(
     state: &State,
     server: Option<OwnedServerName>,
     query: PublicRoomsRequest,
-) -> Result<remote_public_rooms::Response, Error> {
+) -> Result<Page, Error> {
     if let Some(server) = server
         && server != state.store.server_name()
     {
@@ -201,15 +204,34 @@ async fn page(
         request.limit = query.limit;
         request.since = query.since;
         request.filter = query.filter;
-        return Ok(state.federation.request(&server, request).await?);
+        let found = state.federation.request(&server, request).await?;
+        return Ok(Page {
+            chunk: listed(&found.chunk)?,
+            next_batch: found.next_batch,
+            prev_batch: found.prev_batch,
+            total_room_count_estimate: found.total_room_count_estimate,
+        });
     }
     let found = public_rooms(&state.store, query).await?;
-    let mut response = remote_public_rooms::Response::new();
-    response.chunk = found.chunk;
-    response.next_batch = found.next_batch;
-    response.prev_batch = found.prev_batch;
-    response.total_room_count_estimate = Some(found.total);
-    Ok(response)
+    Ok(Page {
+        chunk: listed(&found.chunk)?,
+        next_batch: found.next_batch,
+        prev_batch: found.prev_batch,
+        total_room_count_estimate: Some(found.total),
+    })
+}
+
+fn listed(rooms: &[PublicRoomsChunk]) -> Result<Vec<Value>, ApiError> {
+    let mut listed = Vec::with_capacity(rooms.len());
+    for room in rooms {
+        let mut room = serde_json::to_value(room).map_err(ApiError::internal)?;
+        if let Some(room) = room.as_object_mut() {
+            let public = JoinRuleKind::Public.as_str();
+            room.entry("join_rule").or_insert_with(|| public.into());
+        }
+        listed.push(room);
+    }
+    Ok(listed)
 }
 
 async fn summary(
@@ -222,15 +244,6 @@ async fn summary(
     let (summary, membership) = state.sync.room_summary(viewer, room).await?;
     let mut response = get_summary::Response::new(summary);
     response.membership = membership;
-    Ok(Reply(response))
-}
-
-async fn hierarchy(
-    state: State,
-    session: Session,
-    Matrix(request): Matrix<get_hierarchy::Request>,
-) -> Answer<get_hierarchy::Response> {
-    let response = state.sync.hierarchy(session.viewer(), request).await?;
     Ok(Reply(response))
 }
 
@@ -310,6 +323,7 @@ mod tests {
         let path = "/_matrix/client/v3/publicRooms?limit=1";
         let first = server.get(path, &alice).await.ok();
         assert_eq!(first["total_room_count_estimate"], 2);
+        assert_eq!(first["chunk"][0]["join_rule"], "public");
         let next = first["next_batch"].as_str().unwrap();
         let second = server.get(&format!("{path}&since={next}"), &alice).await;
         let second = second.ok();
@@ -340,56 +354,5 @@ mod tests {
         assert_eq!(refused.error(), (404, "M_NOT_FOUND"));
         let own = server.get(&summary(&closed), &alice).await.ok();
         assert_eq!(own["membership"], "join");
-    }
-    #[tokio::test]
-    async fn a_space_leads_to_the_rooms_in_it() {
-        let server = Server::new();
-        let alice = server.user("alice").await;
-        let bob = server.user("bob").await;
-        let space = async |name: &str| {
-            let request = json!({
-                "name": name,
-                "preset": "public_chat",
-                "creation_content": { "type": "m.space" },
-            });
-            server.room(&alice, request).await
-        };
-        let top = space("Top").await;
-        let inner = space("Inner").await;
-        let open = json!({ "name": "Open", "preset": "public_chat" });
-        let open = server.room(&alice, open).await;
-        let closed = server.room(&alice, json!({ "name": "Closed" })).await;
-        for (parent, child, order) in [
-            (&top, &inner, "b"),
-            (&top, &closed, "a"),
-            (&inner, &open, "a"),
-            // Round and round is not for ever.
-            (&inner, &top, "b"),
-        ] {
-            let path = format!("/_matrix/client/v3/rooms/{parent}/state/m.space.child/{child}");
-            let content = json!({ "via": ["example.org"], "order": order });
-            server.put(&path, &alice, content).await.ok();
-        }
-        let path = format!("/_matrix/client/v1/rooms/{top}/hierarchy");
-        let names = async |token: &str, query: &str| {
-            let found = server.get(&format!("{path}?{query}"), token).await.ok();
-            let rooms = found["rooms"].as_array().unwrap().iter();
-            let names = rooms.map(|room| room["name"].as_str().unwrap().to_owned());
-            (names.collect::<Vec<_>>(), found["next_batch"].clone())
-        };
-        let all = ["Top", "Closed", "Inner", "Open"];
-        assert_eq!(names(&alice, "").await.0, all);
-        assert_eq!(names(&bob, "").await.0, ["Top", "Inner", "Open"]);
-        assert_eq!(names(&alice, "max_depth=1").await.0, all[..3]);
-        let (first, next) = names(&alice, "limit=3").await;
-        assert_eq!(first, all[..3]);
-        let query = format!("limit=3&from={}", next.as_str().unwrap());
-        assert_eq!(
-            names(&alice, &query).await,
-            (vec!["Open".to_owned()], Value::Null)
-        );
-        let path = format!("/_matrix/client/v1/rooms/{closed}/hierarchy");
-        let refused = server.get(&path, &bob).await;
-        assert_eq!(refused.error(), (403, "M_FORBIDDEN"));
     }
 }

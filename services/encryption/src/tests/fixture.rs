@@ -289,7 +289,6 @@ fn set_member(
         after: None,
         is_own: true,
         outgoing: true,
-        notifies: false,
     };
     let inserted = tx.insert_event(new)?.unwrap();
     let change = StateChange {

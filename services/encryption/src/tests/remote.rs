@@ -57,7 +57,11 @@ async fn serve_list(
     let mut response = get_devices::Response::new(request.user_id, list.stream_id);
     let devices = list.devices.into_iter();
     response.devices = devices
-        .map(|(device, keys)| UserDevice::new(device, keys))
+        .map(|(device, keys, name)| {
+            let mut device = UserDevice::new(device, keys);
+            device.device_display_name = name;
+            device
+        })
         .collect();
     Reply(response)
 }

@@ -1,6 +1,6 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use axum::Router;
+use axum::{Json, Router};
 use luxchat_http::{Endpoints, Matrix, Reply};
 use luxchat_rooms::Asked;
 use ruma::{
@@ -11,12 +11,20 @@ use ruma::{
     events::room::member::MembershipState,
 };
 
-use crate::{State, auth::Peer, error::Answer};
+use crate::{
+    State,
+    auth::Peer,
+    error::{Answer, Error},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
         .endpoint::<MakeRequest, _>(make)
         .endpoint::<SendRequest, _>(send)
+        .endpoint_at::<SendRequest, _>(
+            "/_matrix/federation/v1/send_join/{room_id}/{event_id}",
+            send_v1,
+        )
 }
 
 async fn make(
@@ -38,12 +46,28 @@ async fn make(
     Ok(Reply(response))
 }
 
-/// Members are never left out of the answer: that is for the resident server to decide.
 async fn send(
     state: State,
     peer: Peer,
     Matrix(request): Matrix<SendRequest>,
 ) -> Answer<SendResponse> {
+    let room_state = join(&state, &peer, &request).await?;
+    Ok(Reply(SendResponse::new(room_state)))
+}
+
+/// The deprecated form, whose answer stands in an array behind a status code.
+/// [Spec](https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1send_joinroomideventid).
+async fn send_v1(
+    state: State,
+    peer: Peer,
+    Matrix(request): Matrix<SendRequest>,
+) -> Result<Json<(u16, RoomState)>, Error> {
+    let room_state = join(&state, &peer, &request).await?;
+    Ok(Json((200, room_state)))
+}
+
+/// Members are never left out of the answer: that is for the resident server to decide.
+async fn join(state: &State, peer: &Peer, request: &SendRequest) -> Result<RoomState, Error> {
     let joined = state
         .rooms
         .send_join(
@@ -59,5 +83,5 @@ async fn send(
     room_state.event = Some(joined.event);
     let servers = joined.servers.into_iter().map(Into::into);
     room_state.servers_in_room = Some(servers.collect());
-    Ok(Reply(SendResponse::new(room_state)))
+    Ok(room_state)
 }

@@ -1,6 +1,6 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#leaving-rooms-rejecting-invites>
 
-use axum::Router;
+use axum::{Json, Router};
 use luxchat_http::{Endpoints, Matrix, Reply};
 use luxchat_rooms::Asked;
 use ruma::{
@@ -10,13 +10,22 @@ use ruma::{
     },
     events::room::member::MembershipState,
 };
+use serde_json::{Value, json};
 
-use crate::{State, auth::Peer, error::Answer};
+use crate::{
+    State,
+    auth::Peer,
+    error::{Answer, Error},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
         .endpoint::<MakeRequest, _>(make)
         .endpoint::<SendRequest, _>(send)
+        .endpoint_at::<SendRequest, _>(
+            "/_matrix/federation/v1/send_leave/{room_id}/{event_id}",
+            send_v1,
+        )
 }
 
 async fn make(
@@ -42,6 +51,22 @@ async fn send(
     peer: Peer,
     Matrix(request): Matrix<SendRequest>,
 ) -> Answer<SendResponse> {
+    leave(&state, &peer, &request).await?;
+    Ok(Reply(SendResponse::new()))
+}
+
+/// The deprecated form, whose answer stands in an array behind a status code.
+/// [Spec](https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1send_leaveroomideventid).
+async fn send_v1(
+    state: State,
+    peer: Peer,
+    Matrix(request): Matrix<SendRequest>,
+) -> Result<Json<Value>, Error> {
+    leave(&state, &peer, &request).await?;
+    Ok(Json(json!([200, {}])))
+}
+
+async fn leave(state: &State, peer: &Peer, request: &SendRequest) -> Result<(), Error> {
     state
         .rooms
         .send_leave(
@@ -51,5 +76,5 @@ async fn send(
             &request.pdu,
         )
         .await?;
-    Ok(Reply(SendResponse::new()))
+    Ok(())
 }

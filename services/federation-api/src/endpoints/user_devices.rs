@@ -23,7 +23,11 @@ async fn devices(
     response.devices = list
         .devices
         .into_iter()
-        .map(|(device, keys)| UserDevice::new(device, keys))
+        .map(|(device, keys, name)| {
+            let mut device = UserDevice::new(device, keys);
+            device.device_display_name = name;
+            device
+        })
         .collect();
     Ok(Reply(response))
 }

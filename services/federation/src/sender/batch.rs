@@ -43,21 +43,25 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Reads what waits for `server` behind `cursors`.
+    /// Reads what waits for `server` behind `cursors`, with or without the names of devices.
     pub(crate) fn read(
         tx: &ReadTx<'_>,
         server: ServerNid,
         cursors: Cursors,
+        share_device_names: bool,
     ) -> Result<Self, Error> {
         let newest = tx.position()?;
         let (pdus, pdus_to) = tx.outgoing_pdus(server, cursors.pdus, MAX_PDUS)?;
         let to_device = to_device_edus(tx, server, newest)?;
-        let devices = tx.outgoing_device_list_updates(
+        let mut devices = tx.outgoing_device_list_updates(
             server,
             cursors.device_lists,
             newest,
             MAX_DEVICE_LISTS,
         )?;
+        if !share_device_names {
+            devices.edus.iter_mut().for_each(leave_unnamed);
+        }
         let receipts = tx.outgoing_receipts(server, cursors.receipts, MAX_RECEIPTS)?;
         let (receipts, receipts_to) = receipt_edus(receipts, newest);
 
@@ -142,6 +146,12 @@ fn to_device_edus(tx: &ReadTx<'_>, server: ServerNid, newest: Position) -> Resul
         more = true;
     }
     Ok(ToDevice { edus, last, more })
+}
+
+fn leave_unnamed(edu: &mut Edu) {
+    if let Edu::DeviceListUpdate(update) = edu {
+        update.device_display_name = None;
+    }
 }
 
 fn raw(edus: Vec<Edu>) -> Result<Vec<Raw<Edu>>, Error> {

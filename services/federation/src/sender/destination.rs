@@ -96,6 +96,7 @@ pub(super) struct Destination {
     server: ServerNid,
     name: OwnedServerName,
     signals: Arc<Signals>,
+    share_device_names: bool,
 }
 
 /// Where a destination stands, as far as it lives in memory.
@@ -139,6 +140,7 @@ impl Destination {
         server: ServerNid,
         name: OwnedServerName,
         signals: Arc<Signals>,
+        share_device_names: bool,
     ) -> Self {
         Self {
             store,
@@ -147,6 +149,7 @@ impl Destination {
             server,
             name,
             signals,
+            share_device_names,
         }
     }
 
@@ -211,9 +214,10 @@ impl Destination {
     async fn send_all(&self, progress: &mut Progress) -> Result<()> {
         loop {
             let (server, cursors) = (self.server, progress.cursors);
+            let share_names = self.share_device_names;
             let mut batch = self
                 .store
-                .read(move |tx| Batch::read(tx, server, cursors))
+                .read(move |tx| Batch::read(tx, server, cursors, share_names))
                 .await?;
             batch.add_ephemeral(self.signals.take_ephemeral());
             let (reach, more) = (Reach::of(&batch), batch.more);

@@ -195,7 +195,6 @@ fn insert(
         after: Some(at),
         is_own: true,
         outgoing: true,
-        notifies: false,
     };
     Ok(tx.insert_event(event)?.unwrap())
 }
@@ -462,5 +461,30 @@ async fn typing_is_dropped_while_the_peer_is_down() {
         .map(|edu| edu["content"]["room_id"].clone())
         .collect();
     assert_eq!(rooms, ["!fresh:own.lu"]);
+    run.crash().await;
+}
+
+#[tokio::test]
+async fn the_first_thing_a_peer_gets_may_be_typing() {
+    let fixture = Fixture::new().await;
+    let late = server_name!("late.lu");
+    fixture
+        .network
+        .attach(late.to_owned(), fixture.received.router());
+    let run = fixture.start();
+    let known: Result<_, luxchat_store::Error> = run
+        .store
+        .write(|tx| tx.user_nid_or_insert(user_id!("@new:late.lu")))
+        .await;
+    known.unwrap();
+    let typing = TypingContent::new(
+        room_id!("!room:own.lu").to_owned(),
+        user_id!("@ours:own.lu").to_owned(),
+        true,
+    );
+    let servers = [server_name!("unheard.lu").to_owned(), late.to_owned()];
+    run.federation.send_edu(servers, &Edu::Typing(typing));
+    let received = &fixture.received;
+    eventually(async || !received.edus().is_empty()).await;
     run.crash().await;
 }
