@@ -1,6 +1,6 @@
 //! Keeps the write-ahead log small while reads overlap without end.
 //!
-//! SQLite moves the log into the database after every thousand pages or so, but starts it anew only in a moment when nobody
+//! SQLite moves the log into the database whenever it has grown by some megabytes, but starts it anew only in a moment when nobody
 //! reads from it. Where reads never pause there is no such moment, and the log grows for as long as anybody writes.
 
 use std::{

@@ -16,6 +16,10 @@ const STATEMENT_CACHE: usize = 256;
 /// How long a statement waits for another connection's lock.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Pages in the write-ahead log before SQLite moves them into the database: 16 MiB. A page that changes often is moved once
+/// for all its versions, so a longer log means fewer writes.
+const CHECKPOINT_PAGES: u32 = 4_096;
+
 /// Opens the one connection that writes, and checks the database first where the last run did not end cleanly.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     // SQLite removes the write-ahead log when the last connection closes: finding one with content means a crash.
@@ -30,6 +34,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     // KiB when negative.
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     if unclean {
         warn!("the last run did not end cleanly: checking the database");
         quick_check(&connection)?;
