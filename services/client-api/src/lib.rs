@@ -6,10 +6,13 @@ mod address;
 mod admission;
 mod auth;
 mod config;
+#[cfg(test)]
+mod coverage;
 mod endpoints;
 mod error;
 mod rate;
 mod router;
+mod service;
 mod state;
 #[cfg(test)]
 mod testing;
