@@ -506,6 +506,12 @@ fn start_background(
             .run_until_cancelled(sync.keep_search_index())
             .await;
     });
+    let (rooms, delayed_stop) = (services.rooms.clone(), stop());
+    lifecycle.spawn(async move {
+        delayed_stop
+            .run_until_cancelled(rooms.keep_sending_delayed())
+            .await;
+    });
     let maintenance_stop = stop();
     lifecycle.spawn(async move { services.maintain(maintenance_stop).await });
     let (store, stop) = (store.clone(), stop());

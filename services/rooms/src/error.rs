@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomVersionId};
 
 /// What can go wrong with rooms.
@@ -34,6 +36,14 @@ pub enum Error {
     /// Only a room that the user has left can be forgotten.
     #[error("the user has not left the room")]
     NotLeft,
+
+    /// An event cannot wait for as long as that, but for this.
+    #[error("an event can be delayed by {} ms at most", .0.as_millis())]
+    DelayTooLong(Duration),
+
+    /// So many events of the user wait already.
+    #[error("{0} events of yours are waiting already")]
+    TooManyDelayed(usize),
 
     /// A request that makes no sense: which parameter and why.
     #[error("{0}")]

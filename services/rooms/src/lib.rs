@@ -14,6 +14,7 @@ mod authorise;
 mod backfill;
 mod backfill_plan;
 mod create;
+mod delayed;
 mod draft;
 mod error;
 mod event_near;
@@ -51,7 +52,6 @@ mod serve_join;
 mod serve_membership;
 mod server_acl;
 mod stripped_state;
-mod unread;
 mod upgrade;
 mod version;
 
@@ -64,6 +64,7 @@ pub use self::{
     aliases::AliasTarget,
     append::{CurrentState, Origin, Placement, append},
     authorise::Authorised,
+    delayed::LONGEST_DELAY,
     error::{Error, Result},
     join::Join,
     membership::Moderate,

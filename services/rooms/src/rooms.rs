@@ -4,6 +4,7 @@ use luxchat_federation::Federation;
 use luxchat_store::{Pdu, Store};
 use quick_cache::{Weighter, sync::Cache};
 use ruma::{OwnedEventId, ServerName};
+use tokio::sync::Notify;
 
 use crate::room_locks::RoomLocks;
 
@@ -36,6 +37,8 @@ pub struct Rooms {
     pub(crate) config: Arc<Config>,
     pub(crate) auth_cache: AuthCache,
     pub(crate) room_locks: Arc<RoomLocks>,
+    /// Wakes whoever sends delayed events: one may be due earlier than all others.
+    pub(crate) delays_changed: Arc<Notify>,
 }
 
 impl Rooms {
@@ -48,6 +51,7 @@ impl Rooms {
             config: Arc::new(config),
             auth_cache: Arc::new(auth_cache),
             room_locks: Arc::default(),
+            delays_changed: Arc::default(),
         }
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use luxchat_store::{ReadTx, UserNid, WriteTx};
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, OwnedDeviceId, OwnedEventId, OwnedRoomId,
-    OwnedTransactionId, OwnedUserId, UserId,
+    CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedDeviceId,
+    OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, UserId,
     events::{
         StateEventType, TimelineEventType,
         room::{member::MembershipState, power_levels::UserPowerLevel},
@@ -77,6 +77,19 @@ impl Rooms {
     /// [`Error::Forbidden`] by the room's rules, [`Error::BadJson`], [`Error::TooLarge`], [`Error::BadAlias`], and
     /// [`Error::RoomNotResident`] where no user of this server is in the room.
     pub async fn send(&self, event: SendEvent) -> Result<OwnedEventId> {
+        self.send_at(event, None).await
+    }
+
+    /// The same, as if it were sent at another time. Of memberships that invite, and of redactions, the time stays theirs.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_at(
+        &self,
+        event: SendEvent,
+        timestamp: Option<MilliSecondsSinceUnixEpoch>,
+    ) -> Result<OwnedEventId> {
         let mut content = canonical(&event.content)?;
         if event.event_type == TimelineEventType::RoomMember {
             // Who lets a user in is for the servers to say.
@@ -112,7 +125,10 @@ impl Rooms {
                     return Ok(event_id);
                 }
                 check_possible(&room, &draft)?;
-                let sent = room.send(&draft)?;
+                let sent = match timestamp {
+                    Some(timestamp) => room.send_at(&draft, timestamp.0.into())?,
+                    None => room.send(&draft)?,
+                };
                 once.note(tx, &event.room_id, &sent)?;
                 Ok(sent.event_id)
             })

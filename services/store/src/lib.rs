@@ -11,6 +11,8 @@
 //! The reply to a write leaves only after its transaction is on disk.
 
 mod accounts;
+mod application_services;
+mod attention;
 mod audit;
 mod checkpoint;
 mod clock;
@@ -26,16 +28,21 @@ mod highlights;
 mod hub;
 mod key_backup;
 mod key_signatures;
+mod local_names;
 mod media;
 mod migrations;
 mod names;
 mod nid;
 mod one_time_keys;
 mod pdu;
+mod presence;
+mod push_rules;
+mod pushers;
 mod read_positions;
 mod readers;
 mod receipts;
 mod received_transactions;
+mod recent_rooms;
 mod relations;
 mod remote_devices;
 mod rooms;
@@ -45,6 +52,7 @@ mod store;
 mod sync_queries;
 mod to_device;
 mod tx;
+mod unread;
 mod writer;
 
 pub use self::{
@@ -52,14 +60,15 @@ pub use self::{
         Account, AccountData, Device, DirectoryUser, NewTokenPair, PairNid, RegistrationToken,
         RoomAccountData, TokenSession,
     },
+    application_services::{LoggedEvent, ServiceProgress},
     audit::AuditEntry,
     clock::{Clock, ManualClock, SystemClock},
     cross_signing::{CrossSigningKeys, CrossSigningUsage, StoredCrossSigningKey},
     destinations::{Cursors, Destination},
+    device_keys::with_device_name,
     device_list_updates::DeviceListUpdates,
     device_lists::DeviceListChanges,
     error::{Error, Result},
-    highlights::TimelinePlace,
     hub::{Announcement, Listener, Topic},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
     key_signatures::{KeySignature, with_signatures},
@@ -67,14 +76,17 @@ pub use self::{
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
     one_time_keys::OneTimeKeyUpload,
     pdu::Pdu,
-    read_positions::{Unread, UnreadCount},
+    presence::PresenceAudience,
+    push_rules::{PUSH_RULES, PushRoom, default_push_rules, push_rules_content},
+    pushers::{NewPusher, PushCandidate, Pusher, PusherNid},
+    read_positions::{ReadState, ThreadEvent},
     receipts::{OutgoingReceipt, Receipt},
     relations::{Relation, RelationCount},
     remote_devices::{RemoteDeviceList, RemoteDevices},
     rooms::{
-        AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, Event, EventStatus, Inserted, Member, NewEvent,
-        Redaction, Room, SearchBacklog, SearchEntry, SearchHit, StateChange, StateEntry, TimedEvent,
-        Tip, Visibility,
+        AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, DelayEnd, DelayOutcome, DelayedEvent, Event,
+        EventStatus, Inserted, Member, NewDelayedEvent, NewEvent, Redaction, Room, SearchBacklog,
+        SearchEntry, SearchHit, StateChange, StateEntry, TimedEvent, Tip, Visibility,
     },
     search_words::{search_words, word_sequence},
     server_keys::{ServerKey, ServerKeyDocument},
@@ -82,4 +94,5 @@ pub use self::{
     sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
     to_device::{ToDeviceBatch, ToDeviceOutbox},
     tx::{ReadTx, WriteTx},
+    unread::{Unread, UnreadCount},
 };

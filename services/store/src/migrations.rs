@@ -23,11 +23,21 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("sync", include_str!("../migrations/0006_sync.sql")),
     ("media", include_str!("../migrations/0007_media.sql")),
+    ("presence", include_str!("../migrations/0009_presence.sql")),
+    ("push", include_str!("../migrations/0008_push.sql")),
+    (
+        "application services",
+        include_str!("../migrations/0010_application_services.sql"),
+    ),
+    (
+        "delayed events",
+        include_str!("../migrations/0011_delayed_events.sql"),
+    ),
+    ("search", include_str!("../migrations/0012_search.sql")),
     (
         "moderation",
         include_str!("../migrations/0013_moderation.sql"),
     ),
-    ("search", include_str!("../migrations/0012_search.sql")),
 ];
 
 /// Brings the database up to date, each migration in its own transaction.

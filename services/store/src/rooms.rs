@@ -5,6 +5,7 @@ mod auth_chain;
 mod by_time;
 mod chains;
 mod client_transactions;
+mod delayed_events;
 mod event_insert;
 mod events;
 mod extremities;
@@ -29,6 +30,7 @@ use crate::{ChainNid, ReadTx, Result, RoomNid, ServerNid, WriteTx};
 pub use self::{
     auth_chain::AUTH_CHAIN_LIMIT,
     by_time::TimedEvent,
+    delayed_events::{DelayEnd, DelayOutcome, DelayedEvent, NewDelayedEvent},
     event_insert::{Inserted, NewEvent, Visibility},
     events::{Event, EventStatus},
     extremities::Tip,

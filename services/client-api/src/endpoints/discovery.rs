@@ -54,6 +54,7 @@ async fn supported_versions(_: Matrix<versions::Request>) -> Answer<versions::Re
     response.unstable_features = BTreeMap::from([
         // What clients look for here, whether or not it has made its way into the specification since.
         ("org.matrix.msc3874".to_owned(), true),
+        ("org.matrix.msc4140".to_owned(), true),
         ("org.matrix.msc4222".to_owned(), true),
         // Sliding sync, which clients look for here alone.
         ("org.matrix.simplified_msc3575".to_owned(), true),

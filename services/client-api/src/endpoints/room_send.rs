@@ -1,17 +1,27 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room>
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::RawQuery,
+    response::{IntoResponse, Response},
+};
 use luxchat_http::{Endpoints, Matrix, Reply};
 use luxchat_rooms::{Redact, SendEvent, Transaction};
 use ruma::{
     OwnedTransactionId,
     api::client::{
+        delayed_events::delayed_message_event::unstable as delayed_message_event,
         message::send_message_event::v3 as send_message_event,
         redact::redact_event::v3 as redact_event,
     },
 };
 
-use crate::{State, auth::Session, error::Answer};
+use crate::{
+    State,
+    auth::Session,
+    endpoints::delayed_events::delay_of,
+    error::{Answer, Error},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -22,8 +32,9 @@ pub(crate) fn routes() -> Router<State> {
 async fn send(
     state: State,
     session: Session,
+    RawQuery(query): RawQuery,
     Matrix(request): Matrix<send_message_event::Request>,
-) -> Answer<send_message_event::Response> {
+) -> Result<Response, Error> {
     session.check_not_suspended()?;
     let event = SendEvent {
         sender: session.user_id.clone(),
@@ -33,8 +44,13 @@ async fn send(
         content: request.body.into_json(),
         transaction: Some(transaction(&session, request.txn_id)),
     };
-    let event_id = state.rooms.send(event).await?;
-    Ok(Reply(send_message_event::Response::new(event_id)))
+    if let Some(delay) = delay_of(query.as_deref())? {
+        let delay_id = state.rooms.delay(event, delay).await?;
+        return Ok(Reply(delayed_message_event::Response::new(delay_id)).into_response());
+    }
+    let timestamp = session.massaged(request.timestamp);
+    let event_id = state.rooms.send_at(event, timestamp).await?;
+    Ok(Reply(send_message_event::Response::new(event_id)).into_response())
 }
 
 async fn redact(

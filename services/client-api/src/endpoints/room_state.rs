@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, Router};
+use axum::{
+    Json, Router,
+    extract::RawQuery,
+    response::{IntoResponse, Response},
+};
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use luxchat_rooms::SendEvent;
 use ruma::{
     OwnedMxcUri, OwnedUserId,
     api::client::{
+        delayed_events::delayed_state_event::unstable as delayed_state_event,
         membership::{
             get_member_events::v3 as get_member_events, joined_members::v3 as joined_members,
             joined_rooms::v3 as joined_rooms,
@@ -25,6 +30,7 @@ use serde_json::value::RawValue;
 use crate::{
     State,
     auth::Session,
+    endpoints::delayed_events::delay_of,
     error::{Answer, Error},
 };
 
@@ -87,8 +93,9 @@ async fn one(
 async fn send(
     state: State,
     session: Session,
+    RawQuery(query): RawQuery,
     Matrix(request): Matrix<send_state_event::Request>,
-) -> Answer<send_state_event::Response> {
+) -> Result<Response, Error> {
     session.check_not_suspended()?;
     let event = SendEvent {
         sender: session.user_id.clone(),
@@ -98,8 +105,13 @@ async fn send(
         content: request.body.into_json(),
         transaction: None,
     };
-    let event_id = state.rooms.send(event).await?;
-    Ok(Reply(send_state_event::Response::new(event_id)))
+    if let Some(delay) = delay_of(query.as_deref())? {
+        let delay_id = state.rooms.delay(event, delay).await?;
+        return Ok(Reply(delayed_state_event::Response::new(delay_id)).into_response());
+    }
+    let timestamp = session.massaged(request.timestamp);
+    let event_id = state.rooms.send_at(event, timestamp).await?;
+    Ok(Reply(send_state_event::Response::new(event_id)).into_response())
 }
 
 async fn members(

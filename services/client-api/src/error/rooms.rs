@@ -2,6 +2,7 @@ use http::StatusCode;
 use luxchat_http::ApiError;
 use luxchat_rooms::Error as RoomsError;
 use ruma::api::error::{ErrorKind, IncompatibleRoomVersionErrorData};
+use serde_json::json;
 
 use super::Error;
 
@@ -22,6 +23,21 @@ impl From<RoomsError> for Error {
             E::UnableToGrantJoin => bad_request(ErrorKind::UnableToGrantJoin),
             E::TooLarge(_) => ApiError::too_large(message),
             E::NotLeft => bad_request(ErrorKind::Unknown),
+            E::DelayTooLong(longest) => ApiError::json(
+                StatusCode::BAD_REQUEST,
+                json!({
+                    "errcode": "M_UNKNOWN", "error": message,
+                    "org.matrix.msc4140.errcode": "M_MAX_DELAY_EXCEEDED",
+                    "org.matrix.msc4140.max_delay": u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
+                }),
+            ),
+            E::TooManyDelayed(_) => ApiError::json(
+                StatusCode::BAD_REQUEST,
+                json!({
+                    "errcode": "M_UNKNOWN", "error": message,
+                    "org.matrix.msc4140.errcode": "M_MAX_DELAYED_EVENTS_EXCEEDED",
+                }),
+            ),
             E::InvalidParam(_) => ApiError::invalid_param(message),
             E::BadJson(_) => ApiError::bad_json(message),
             E::BadState(_) => bad_request(ErrorKind::BadState),

@@ -21,7 +21,9 @@ impl From<RoomsError> for Error {
             E::UnableToGrantJoin => bad_request(ErrorKind::UnableToGrantJoin),
             E::TooLarge(_) => ApiError::too_large(message),
             E::NotLeft => bad_request(ErrorKind::Unknown),
-            E::InvalidParam(_) => ApiError::invalid_param(message),
+            E::InvalidParam(_) | E::DelayTooLong(_) | E::TooManyDelayed(_) => {
+                ApiError::invalid_param(message)
+            }
             E::BadJson(_) => ApiError::bad_json(message),
             E::BadState(_) | E::AliasInUse(_) | E::BadAlias(_) => bad_request(ErrorKind::BadState),
             E::Internal(_) => ApiError::internal(message),
