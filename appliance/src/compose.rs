@@ -133,8 +133,9 @@ impl Appliance {
             &federation,
             services.federation_router(membership.directory(&config)),
         );
-        listeners.observers(sockets.admin, admin_api::observe(admin.clone()));
-        listeners.operators(&data.socket(), admin_api::operate(admin))?;
+        listeners.operators(&data.socket(), admin_api::operate(admin.clone()))?;
+        // Last: whoever reads here that the box is ready may use all the others.
+        listeners.observers(sockets.admin, admin_api::observe(admin));
 
         first_members_list(&federation, updates.as_deref()).await;
         start_background(&lifecycle, &store, &federation, updates.as_ref(), services);
