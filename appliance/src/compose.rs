@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use axum::Router;
 use luxchat_accounts::Accounts;
 use luxchat_admin_api as admin_api;
+use luxchat_application_services::{ApplicationServices, Typists};
 use luxchat_bundle::{BoxKeys, Bundle, DirectorySource, Enrolment, Leaf, Source, TrustStore};
 use luxchat_client_api as client_api;
 use luxchat_encryption::Encryption;
@@ -19,9 +20,11 @@ use luxchat_federation_api as federation_api;
 use luxchat_http::{Listening, Plain, listen};
 use luxchat_media::Media;
 use luxchat_rooms::Rooms;
-use luxchat_store::{Clock, Store};
-use luxchat_sync::{Receipts, Sync, Typing};
-use ruma::{ServerName, signatures::Ed25519KeyPair};
+use luxchat_store::{Clock, Position, RoomNid, Store};
+use luxchat_sync::{Presence, Receipts, Sync, Typing};
+use ruma::{
+    OwnedUserId, ServerName, api::federation::transactions::edu::Edu, signatures::Ed25519KeyPair,
+};
 use tokio::{
     net::{TcpListener, UnixListener},
     time::timeout,
@@ -44,6 +47,12 @@ const UPDATE_PERIOD: Duration = Duration::from_secs(20);
 
 /// How often the box lets go of what has served its time.
 const MAINTENANCE_PERIOD: Duration = Duration::from_hours(1);
+
+/// How often erased and outdated media go.
+const MEDIA_PERIOD: Duration = Duration::from_mins(1);
+
+/// How often the media folder is compared with the store.
+const SWEEP_PERIOD: Duration = Duration::from_hours(24);
 
 /// How long the start of a box may wait for its first members list.
 const FIRST_LIST_TIME: Duration = Duration::from_secs(5);
@@ -106,9 +115,12 @@ impl Appliance {
         let updates = membership.updates(&config, &federation, &store)?;
         let services = Services::new(&config, &data, &store, &federation)?;
 
+        services.make_service_users().await?;
+
         let status = Arc::new(BoxStatus {
             store: store.clone(),
             federation: federation.clone(),
+            media: services.media.clone(),
             updates: updates.clone(),
             client_certificates: config.federation.client_certificates,
             started: Instant::now(),
@@ -117,6 +129,7 @@ impl Appliance {
         let admin = admin_api::Services {
             store: store.clone(),
             accounts: services.accounts.clone(),
+            media: services.media.clone(),
             metrics: metrics.clone(),
             status,
         };
@@ -308,7 +321,9 @@ struct Services {
     sync: Sync,
     receipts: Receipts,
     typing: Typing,
+    presence: Presence,
     media: Media,
+    application_services: ApplicationServices,
 }
 
 impl Services {
@@ -320,6 +335,7 @@ impl Services {
     ) -> Result<Self> {
         let (store, federation) = (store.clone(), federation.clone());
         let typing = Typing::new(store.clone());
+        let presence = Presence::new(store.clone(), config.presence.enabled);
         Ok(Self {
             accounts: Accounts::new(store.clone(), settings::accounts(&config.registration)?)?,
             rooms: Rooms::new(
@@ -332,13 +348,18 @@ impl Services {
                 federation.clone(),
                 luxchat_encryption::Config::default(),
             ),
-            sync: Sync::new(store.clone(), typing.clone()),
+            sync: Sync::new(store.clone(), typing.clone(), presence.clone()),
             receipts: Receipts::new(store.clone()),
             typing,
+            presence,
             media: Media::open(
                 store.clone(),
                 federation.clone(),
                 settings::media(config, data.media()),
+            )?,
+            application_services: ApplicationServices::new(
+                store.clone(),
+                settings::application_services(config)?,
             )?,
             store,
             federation,
@@ -354,7 +375,9 @@ impl Services {
             sync: self.sync.clone(),
             receipts: self.receipts.clone(),
             typing: self.typing.clone(),
+            presence: self.presence.clone(),
             media: self.media.clone(),
+            application_services: self.application_services.clone(),
             federation: self.federation.clone(),
         };
         client_api::router(services, settings::client_api(config))
@@ -367,6 +390,7 @@ impl Services {
             rooms: self.rooms.clone(),
             encryption: self.encryption.clone(),
             typing: self.typing.clone(),
+            presence: self.presence.clone(),
             receipts: self.receipts.clone(),
             media: self.media.clone(),
             federation: self.federation.clone(),
@@ -377,6 +401,19 @@ impl Services {
 }
 
 impl Services {
+    /// Makes the accounts that application services act as where they name no other.
+    async fn make_service_users(&self) -> Result<()> {
+        for service in self.application_services.all() {
+            match self.accounts.create_for_service(service.sender()).await {
+                Ok(()) | Err(luxchat_accounts::Error::UserInUse) => {}
+                Err(error) => {
+                    return Err(error).context(format!("application service {}", service.id()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Lets go, now and again, of what has served its time: queues over their caps, ids kept against repetition.
     async fn maintain(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(MAINTENANCE_PERIOD);
@@ -392,6 +429,16 @@ impl Services {
                 warn!(%error, "the maintenance of client transactions failed");
             }
         }
+    }
+}
+
+/// What application services are told of typing.
+#[derive(Debug)]
+struct TypingUsers(Typing);
+
+impl Typists for TypingUsers {
+    fn changed_since(&self, room: RoomNid, since: Position) -> Option<Vec<OwnedUserId>> {
+        self.0.changed_since(room, since)
     }
 }
 
@@ -497,9 +544,7 @@ fn start_background(
     }
     let (media, sweep_stop) = (services.media.clone(), stop());
     lifecycle.spawn(async move {
-        if let Some(Err(error)) = sweep_stop.run_until_cancelled(media.sweep()).await {
-            warn!(%error, "the sweep of the media folder failed");
-        }
+        sweep_stop.run_until_cancelled(keep_media(media)).await;
     });
     let (sync, index_stop) = (services.sync.clone(), stop());
     lifecycle.spawn(async move {
@@ -507,12 +552,23 @@ fn start_background(
             .run_until_cancelled(sync.keep_search_index())
             .await;
     });
+    let (presence, presence_stop) = (services.presence.clone(), stop());
+    let outside = federation.clone();
+    lifecycle.spawn(async move {
+        let told = presence.run(|server, content| {
+            outside.send_edu([server], &Edu::Presence(content));
+        });
+        presence_stop.run_until_cancelled(told).await;
+    });
     let (rooms, delayed_stop) = (services.rooms.clone(), stop());
     lifecycle.spawn(async move {
         delayed_stop
             .run_until_cancelled(rooms.keep_sending_delayed())
             .await;
     });
+    let (application_services, services_stop) = (services.application_services.clone(), stop());
+    let typists = Arc::new(TypingUsers(services.typing.clone()));
+    lifecycle.spawn(async move { application_services.run(typists, services_stop).await });
     let maintenance_stop = stop();
     lifecycle.spawn(async move { services.maintain(maintenance_stop).await });
     let (store, stop) = (store.clone(), stop());
@@ -525,6 +581,21 @@ fn start_background(
                 .is_ok()
         }
     }));
+}
+
+/// Brings media and their files in step at the start and every day, and lets go of what has served its time every minute.
+async fn keep_media(media: Media) {
+    let mut sweeps = tokio::time::interval(SWEEP_PERIOD);
+    let mut ticks = tokio::time::interval(MEDIA_PERIOD);
+    loop {
+        let outcome = tokio::select! {
+            _ = sweeps.tick() => media.sweep().await,
+            _ = ticks.tick() => media.maintain().await,
+        };
+        if let Err(error) = outcome {
+            warn!(%error, "the upkeep of the media folder failed");
+        }
+    }
 }
 
 fn listening() -> Listening {

@@ -8,15 +8,20 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use luxchat_accounts as accounts;
+use luxchat_application_services::{ApplicationServices, Registration};
 use luxchat_client_api as client_api;
 use luxchat_federation as federation;
 use luxchat_http::Tls;
+use ruma::ServerName;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::config::{self, Client, ClientCertificates, Config, Federation, Limits, Registration};
+use crate::config::{self, Client, ClientCertificates, Config, Federation, Limits};
 
 /// A registration secret longer than this is not one.
 const MAX_SECRET: usize = 4_096;
+
+/// Where ICAP servers listen by default.
+const ICAP_PORT: u16 = 1344;
 
 /// Bursts may be this many times the average rate.
 const BURST: u32 = 20;
@@ -24,7 +29,7 @@ const BURST: u32 = 20;
 /// # Errors
 ///
 /// When the registration secret cannot be read.
-pub(crate) fn accounts(registration: &Registration) -> Result<accounts::Config> {
+pub(crate) fn accounts(registration: &config::Registration) -> Result<accounts::Config> {
     let shared_secret = match &registration.shared_secret_file {
         Some(path) => {
             let bytes = luxchat_bundle::files::read(path, MAX_SECRET)?;
@@ -47,6 +52,22 @@ pub(crate) fn accounts(registration: &Registration) -> Result<accounts::Config> 
         registration,
         ..Default::default()
     })
+}
+
+/// What the registration files say, each and all together.
+///
+/// # Errors
+///
+/// Names the file, or the two services that cannot stand side by side.
+pub(crate) fn application_services(config: &Config) -> Result<Vec<Registration>> {
+    // The same grammar, checked already.
+    let server_name = ServerName::parse(config.server_name.as_str())?;
+    let files = config.application_services.registrations.iter();
+    let registrations = files
+        .map(|path| Registration::load(path, &server_name))
+        .collect::<Result<Vec<_>, _>>()?;
+    ApplicationServices::check(&registrations)?;
+    Ok(registrations)
 }
 
 pub(crate) fn client_api(config: &Config) -> client_api::Config {
@@ -102,10 +123,47 @@ pub(crate) fn media(config: &Config, folder: PathBuf) -> luxchat_media::Config {
     luxchat_media::Config {
         max_bytes: config.limits.upload_bytes.into(),
         cache_bytes: media.cache_bytes,
+        cache_time: days(media.cache_days),
         user_quota_bytes: Some(media.user_quota_bytes).filter(|quota| *quota > 0),
+        quota_bytes: Some(media.quota_bytes).filter(|quota| *quota > 0),
+        retention: days(media.retention_days),
         free_bytes: media.free_bytes,
+        unauthenticated_until: media
+            .unauthenticated_until
+            .map(|until| u64::try_from(until.as_millisecond()).unwrap_or_default()),
+        // The boxes of the nation all know the endpoint of today.
+        fetch_unauthenticated: config.federation.client_certificates
+            == ClientCertificates::Optional,
+        scanner: media.scanner.as_ref().and_then(scanner),
         ..luxchat_media::Config::new(folder)
     }
+}
+
+/// A number of days, of which 0 means no limit.
+fn days(days: u32) -> Option<Duration> {
+    (days > 0).then(|| Duration::from_hours(24 * u64::from(days)))
+}
+
+fn scanner(scanner: &config::Scanner) -> Option<luxchat_media::ScannerConfig> {
+    use luxchat_media::{ScanService, ScannerAddress, WhenDown};
+    let socket = scanner.clamd_socket.clone().map(ScannerAddress::Unix);
+    let address = scanner.clamd_address.clone().map(ScannerAddress::Tcp);
+    let icap = scanner.icap.as_ref().map(|url| ScanService::Icap {
+        address: format!(
+            "{}:{}",
+            url.host_str().unwrap_or_default(),
+            url.port().unwrap_or(ICAP_PORT)
+        ),
+        service: url.path().trim_start_matches('/').to_owned(),
+    });
+    Some(luxchat_media::ScannerConfig {
+        service: socket.or(address).map(ScanService::Clamd).or(icap)?,
+        when_down: match scanner.when_down {
+            config::WhenDown::Refuse => WhenDown::Refuse,
+            config::WhenDown::Deliver => WhenDown::Deliver,
+        },
+        time: Duration::from_secs(scanner.seconds.into()),
+    })
 }
 
 /// # Errors

@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use luxchat_admin_api::{Certificate, ListState, Membership, Peers, Status, StatusSource};
+use luxchat_admin_api::{
+    Certificate, ListState, MediaUsage, Membership, Peers, Status, StatusSource,
+};
 use luxchat_bundle::Leaf;
 use luxchat_federation::{Federation, UpdateStatus, Updates};
+use luxchat_media::{Media, ScannerState, WhenDown};
 use luxchat_store::{Error, Store};
 
 use crate::config::ClientCertificates;
@@ -19,6 +22,7 @@ const MAX_FAILING: u32 = 10_000;
 pub(crate) struct BoxStatus {
     pub(crate) store: Store,
     pub(crate) federation: Federation,
+    pub(crate) media: Media,
     pub(crate) updates: Option<Arc<Updates>>,
     pub(crate) client_certificates: ClientCertificates,
     pub(crate) started: Instant,
@@ -47,6 +51,7 @@ impl StatusSource for BoxStatus {
                     connected: self.federation.connected().len(),
                     failing: failing.len(),
                 },
+                media: self.media().await?,
             })
         }
         .boxed()
@@ -59,6 +64,26 @@ impl BoxStatus {
         Some(Certificate {
             not_after: leaf.not_after.to_string(),
             fingerprint: leaf.fingerprint.to_string(),
+        })
+    }
+
+    async fn media(&self) -> Result<MediaUsage, Error> {
+        let usage = self.media.usage().await?;
+        Ok(MediaUsage {
+            upload_bytes: usage.local_bytes,
+            cache_bytes: usage.cache_bytes,
+            quarantined: usage.quarantined,
+            scanner: match usage.scanner {
+                ScannerState::None => "none".to_owned(),
+                ScannerState::Up => "up".to_owned(),
+                ScannerState::Down { why, when_down } => {
+                    let meanwhile = match when_down {
+                        WhenDown::Refuse => "files that it has not seen are refused",
+                        WhenDown::Deliver => "files are delivered unseen",
+                    };
+                    format!("DOWN ({why}): {meanwhile}")
+                }
+            },
         })
     }
 

@@ -87,6 +87,11 @@ fn page(status: &Status) -> String {
             .as_ref()
             .map(|why| format!("              NOT RENEWED: {why}")),
     );
+    let media = &status.media;
+    lines.push(format!(
+        "media         {} bytes of uploads, {} bytes of cache, {} files in quarantine; scanner: {}",
+        media.upload_bytes, media.cache_bytes, media.quarantined, media.scanner
+    ));
     lines.push(format!(
         "connections   {} peers; {} cannot be reached",
         status.peers.connected, status.peers.failing

@@ -1,11 +1,13 @@
 //! The site file: one TOML document, the only configuration a box reads. Unknown keys are refused by name and line.
 
+mod application_services;
 mod client;
 mod directory;
 mod federation;
 mod limits;
 mod log;
 mod media;
+mod presence;
 mod registration;
 mod rooms;
 mod sample;
@@ -16,12 +18,14 @@ use luxchat_bundle::ServerName;
 use serde::Deserialize;
 
 pub use self::{
+    application_services::ApplicationServices,
     client::{Client, Tls},
     directory::Directory,
     federation::{ClientCertificates, Federation},
     limits::Limits,
     log::Log,
-    media::Media,
+    media::{Media, Scanner, WhenDown},
+    presence::Presence,
     registration::Registration,
     rooms::Rooms,
     sample::SAMPLE,
@@ -53,12 +57,18 @@ pub struct Config {
     /// What new rooms are like.
     #[serde(default)]
     pub rooms: Rooms,
+    /// Whether users see who is there.
+    #[serde(default)]
+    pub presence: Presence,
     /// How much one client may ask for.
     #[serde(default)]
     pub limits: Limits,
     /// How much of the disk is for media.
     #[serde(default)]
     pub media: Media,
+    /// Bridges and the like.
+    #[serde(default)]
+    pub application_services: ApplicationServices,
     /// Health, metrics and status, for this machine alone.
     #[serde(default)]
     pub admin: Admin,
@@ -158,6 +168,7 @@ impl Config {
         self.client.check()?;
         self.federation.check()?;
         self.rooms.check()?;
+        self.media.check()?;
         self.registration.check()
     }
 }
@@ -234,6 +245,14 @@ mod tests {
         assert!(open_admin.contains("admin.listen"), "{open_admin}");
         let version = refused(&format!("{SAMPLE}\n[rooms]\ndefault_version = \"1\"\n"));
         assert!(version.contains("rooms.default_version"), "{version}");
+        for scanner in [
+            "",
+            "clamd_socket = \"/a\"\nclamd_address = \"a:1\"",
+            "icap = \"http://a/\"",
+        ] {
+            let scanner = refused(&format!("{SAMPLE}\n[media.scanner]\n{scanner}\n"));
+            assert!(scanner.contains("media.scanner"), "{scanner}");
+        }
         let tls = "[federation.tls]\ncertificate = \"/a.crt\"\nkey = \"/a.key\"\n";
         let plain = refused(&SAMPLE.replace("[registration]", &format!("{tls}[registration]")));
         assert!(plain.contains("[federation.tls]"), "{plain}");

@@ -35,7 +35,7 @@ impl Accounts {
         self.replace_password(user_id, password, logout, None).await
     }
 
-    /// Ends an account for good: its devices and password go, and with `erase` its profile and account data as well. Rooms
+    /// Ends an account for good: its devices and password go, and with `erase` its profile, account data and media as well. Rooms
     /// are left by the caller.
     ///
     /// # Errors
@@ -47,6 +47,7 @@ impl Accounts {
             delete_all_but(tx, user, None)?;
             tx.deactivate_account(user)?;
             if erase {
+                tx.erase_media_of(user)?;
                 tx.delete_profile(user)?;
                 tx.delete_account_data(user)?;
             }

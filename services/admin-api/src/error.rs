@@ -33,6 +33,18 @@ impl From<luxchat_accounts::Error> for Error {
     }
 }
 
+impl From<luxchat_media::Error> for Error {
+    fn from(error: luxchat_media::Error) -> Self {
+        use luxchat_media::Error as Media;
+        let status = match &error {
+            Media::NotFound => StatusCode::NOT_FOUND,
+            Media::InvalidTarget(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
 impl From<luxchat_store::Error> for Error {
     fn from(error: luxchat_store::Error) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())

@@ -4,6 +4,7 @@
 mod actions;
 mod error;
 mod health;
+mod media;
 mod metrics;
 mod status;
 
@@ -11,9 +12,10 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use luxchat_accounts::Accounts;
+use luxchat_media::Media;
 use luxchat_store::Store;
 
 pub use self::{
@@ -21,8 +23,9 @@ pub use self::{
         CreateRegistrationToken, CreateUser, CreatedRegistrationToken, LockUser, SetPassword,
         UserSummary,
     },
+    media::{MediaSummary, Quarantine, QuarantinedFile},
     metrics::Metrics,
-    status::{Certificate, ListState, Membership, Peers, Status, StatusSource},
+    status::{Certificate, ListState, MediaUsage, Membership, Peers, Status, StatusSource},
 };
 
 /// What the operator's API answers from.
@@ -32,6 +35,8 @@ pub struct Services {
     pub store: Store,
     /// The box's accounts.
     pub accounts: Accounts,
+    /// The box's media.
+    pub media: Media,
     /// The process's metrics.
     pub metrics: Metrics,
     /// Puts together what `status` says.
@@ -57,6 +62,14 @@ pub fn operate(services: Services) -> Router {
         .route(
             "/registration-tokens",
             post(actions::create_registration_token),
+        )
+        .route("/users/{user_id}/media", get(media::list))
+        .route("/media/{server}/{media_id}", delete(media::delete))
+        .route(
+            "/quarantine",
+            get(media::quarantined)
+                .post(media::quarantine)
+                .delete(media::release),
         )
         .with_state(services.clone());
     observe(services).merge(actions)

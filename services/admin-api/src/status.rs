@@ -26,6 +26,21 @@ pub struct Status {
     pub membership: Membership,
     /// How it stands with other servers.
     pub peers: Peers,
+    /// How much media there is, and whether it is scanned.
+    pub media: MediaUsage,
+}
+
+/// How much media there is, and whether it is scanned.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct MediaUsage {
+    /// What users uploaded, in bytes.
+    pub upload_bytes: u64,
+    /// The cache of other servers' media, in bytes.
+    pub cache_bytes: u64,
+    /// Contents in quarantine.
+    pub quarantined: u64,
+    /// `none`, `up`, or why it is down and what happens meanwhile.
+    pub scanner: String,
 }
 
 /// The certificate the box shows its peers.

@@ -1,4 +1,4 @@
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use ruma::OwnedServerName;
 
@@ -20,6 +20,38 @@ pub enum Error {
     /// The user has uploaded as much as they may.
     #[error("the user may upload {0} bytes in all")]
     QuotaExceeded(u64),
+
+    /// All users together have uploaded as much as they may.
+    #[error("the server takes no more uploads: its quota is used up")]
+    SiteQuotaExceeded,
+
+    /// The content is one that the operator does not allow.
+    #[error("this content is not allowed here")]
+    NotAllowed,
+
+    /// The content is withheld from everybody.
+    #[error("the media is in quarantine")]
+    Quarantined,
+
+    /// The content has still to be scanned, and the scanner does not answer.
+    #[error("the media cannot be scanned for malware now")]
+    NotScanned,
+
+    /// Somebody else asked for the id.
+    #[error("the media id was given to another user")]
+    NotYours,
+
+    /// The id has its content.
+    #[error("the media id has its content already")]
+    AlreadyUploaded,
+
+    /// The user has as many ids waiting for their content as they may; one of them expires in this time.
+    #[error("too many media ids wait for their content")]
+    TooManyPending(Duration),
+
+    /// Neither an `mxc:` URI nor a SHA-256.
+    #[error("{0:?} is neither an mxc: URI nor the SHA-256 of a file")]
+    InvalidTarget(String),
 
     /// The disk is as full as the site lets it get.
     #[error("the disk is nearly full: no media is taken until the operator makes room")]

@@ -1,14 +1,16 @@
 //! Media of other servers. What does not arrive whole leaves nothing behind.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::body::BodyDataStream;
+use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http::header::CONTENT_TYPE;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use http::{Response, header::CONTENT_TYPE};
+use luxchat_federation::Error as FederationError;
 use luxchat_store::MediaRow;
 use ruma::{
-    OwnedServerName, ServerName, api::federation::authenticated_media::get_content::v1::Request,
+    OwnedServerName, ServerName,
+    api::{error::ErrorKind, federation::authenticated_media::get_content::v1::Request},
 };
 use tokio::time::timeout;
 
@@ -16,11 +18,21 @@ use crate::{
     Error, Found, Media, Result,
     media::{Shared, content_type, file_name},
     multipart::{Head, Parser, Piece},
+    old_servers,
 };
 
+/// How long another server is asked to wait for an upload: less than requests to it may take.
+const MAX_PATIENCE: Duration = Duration::from_secs(20);
+
 impl Media {
-    /// Fetches a medium, unless somebody else just did.
-    pub(crate) async fn fetch(&self, server: &ServerName, media_id: &str) -> Result<Found> {
+    /// Fetches a medium, unless somebody else just did. The other server is asked to wait for its upload as long as the
+    /// first who wants it does.
+    pub(crate) async fn fetch(
+        &self,
+        server: &ServerName,
+        media_id: &str,
+        patience: Duration,
+    ) -> Result<Found> {
         let turn = self
             .shared
             .fetches
@@ -34,29 +46,57 @@ impl Media {
         // A task of its own, so that a client that gives up does not waste what has arrived.
         let fetch = tokio::spawn(async move {
             let _turn = turn;
-            shared.fetch(server, &media_id).await
+            shared.fetch(server, &media_id, patience).await
         });
         fetch.await.unwrap_or(Err(Error::NotYet))
     }
 }
 
 impl Shared {
-    async fn fetch(&self, server: OwnedServerName, media_id: &str) -> Result<Found> {
+    async fn fetch(
+        &self,
+        server: OwnedServerName,
+        media_id: &str,
+        patience: Duration,
+    ) -> Result<Found> {
         let lane = media_id.bytes().map(usize::from).sum::<usize>() % self.lanes_each;
         let _lane = self.lanes.take(&(server.clone(), lane)).await;
         let Ok(_place) = self.places.acquire().await else {
             return Err(Error::NotYet);
         };
-        self.check_disk(0)?;
-        let transfer = self.transfer(&server, media_id);
+        self.make_room(0).await?;
+        let transfer = self.transfer(&server, media_id, patience.min(MAX_PATIENCE));
         timeout(self.config.transfer_time, transfer)
             .await
             .unwrap_or_else(|_| Err(invalid(&server, "it took too long")))
     }
 
-    async fn transfer(&self, server: &ServerName, media_id: &str) -> Result<Found> {
-        let request = Request::new(media_id.to_owned());
-        let answer = self.federation.open(server, request).await?;
+    async fn transfer(
+        &self,
+        server: &ServerName,
+        media_id: &str,
+        patience: Duration,
+    ) -> Result<Found> {
+        let mut request = Request::new(media_id.to_owned());
+        request.timeout_ms = patience;
+        match self.federation.open(server, request).await {
+            Ok(answer) => self.take_multipart(server, media_id, answer).await,
+            Err(error) if self.config.fetch_unauthenticated && old_servers::is_unknown(&error) => {
+                let request = old_servers::Request::new(server, media_id, patience);
+                let answer = self.federation.open(server, request).await;
+                let answer = answer.map_err(refusal)?;
+                self.take_plain(server, media_id, answer).await
+            }
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    async fn take_multipart(
+        &self,
+        server: &ServerName,
+        media_id: &str,
+        answer: Response<Body>,
+    ) -> Result<Found> {
         let kind = answer.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let parser = Parser::new(kind).map_err(|why| invalid(server, why))?;
@@ -67,14 +107,37 @@ impl Shared {
             stall_time: self.config.stall_time,
         };
         let head = content.head().await?;
-        if head.location.is_some() {
-            // Nothing is fetched from hosts that the site does not name.
-            return Err(invalid(server, "it points elsewhere"));
-        }
         let content = stream::try_unfold(content, |mut content| async move {
             let bytes = content.data().await?;
             Ok::<_, Error>(bytes.map(|bytes| (bytes, content)))
         });
+        self.take_content(server, media_id, head, content).await
+    }
+
+    /// An answer of the endpoint that was before: the content, and nothing else.
+    async fn take_plain(
+        &self,
+        server: &ServerName,
+        media_id: &str,
+        answer: Response<Body>,
+    ) -> Result<Found> {
+        let head = old_servers::head(answer.headers());
+        let content = answer.into_body().into_data_stream();
+        let content = content.map_err(|error| invalid(server, &error.to_string()));
+        self.take_content(server, media_id, head, content).await
+    }
+
+    async fn take_content(
+        &self,
+        server: &ServerName,
+        media_id: &str,
+        head: Head,
+        content: impl Stream<Item = Result<Bytes>>,
+    ) -> Result<Found> {
+        if head.location.is_some() {
+            // Nothing is fetched from hosts that the site does not name.
+            return Err(invalid(server, "it points elsewhere"));
+        }
         let received = self.receive(content, invalid(server, STALLED)).await;
         let written = received.map_err(|error| match error {
             Error::TooLarge(limit) => Error::RemoteTooLarge(limit),
@@ -90,6 +153,15 @@ impl Shared {
     }
 }
 
+/// Another server's refusal, in the terms of this one.
+fn refusal(error: FederationError) -> Error {
+    match error.remote_kind() {
+        Some(ErrorKind::NotYetUploaded) => Error::NotYet,
+        Some(ErrorKind::NotFound) => Error::NotFound,
+        _ => error.into(),
+    }
+}
+
 /// What is wrong with a peer that sends no more.
 const STALLED: &str = "it stalled";
 
@@ -98,7 +170,7 @@ struct Content {
     server: OwnedServerName,
     body: BodyDataStream,
     parser: Parser,
-    stall_time: std::time::Duration,
+    stall_time: Duration,
 }
 
 impl Content {

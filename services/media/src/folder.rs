@@ -4,11 +4,11 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use luxchat_store::ContentHash;
 use nix::sys::statvfs::statvfs;
-use tokio::fs::File;
 
 use crate::{
     Error, Result,
@@ -62,10 +62,11 @@ impl Folder {
     }
 
     /// Opens a content. `None` where there is none.
-    pub(crate) async fn open_content(&self, sha256: &ContentHash) -> Result<Option<File>> {
+    pub(crate) async fn open_content(&self, sha256: &ContentHash) -> Result<Option<Arc<fs::File>>> {
         let path = self.path(sha256);
-        match File::open(&path).await {
-            Ok(file) => Ok(Some(file)),
+        let at = path.clone();
+        match blocking(move || fs::File::open(at)).await {
+            Ok(file) => Ok(Some(Arc::new(file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(why) => Err(Error::file(&path, why)),
         }
@@ -148,8 +149,12 @@ fn hash_of(file: &Path) -> Option<ContentHash> {
         .map(|name| name.as_os_str().to_str())
         .collect::<Option<Vec<_>>>()?;
     names.reverse();
-    let hex = names.concat();
-    if hex.len() != 64 || !hex.is_ascii() {
+    parse_hex(&names.concat())
+}
+
+/// A content's hash from 64 hexadecimal digits.
+pub(crate) fn parse_hex(hex: &str) -> Option<ContentHash> {
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let mut sha256 = [0; 32];
@@ -159,7 +164,7 @@ fn hash_of(file: &Path) -> Option<ContentHash> {
     Some(sha256)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work)

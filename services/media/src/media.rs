@@ -4,22 +4,21 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::HeaderValue;
 use luxchat_federation::{Federation, Turns};
-use luxchat_store::{ContentHash, MediaRow, Store};
+use luxchat_store::{ContentHash, KeptMedia, MediaRow, Store};
 use ruma::{OwnedServerName, OwnedUserId, ServerName};
 use tokio::{
     sync::{RwLock, Semaphore},
     time::timeout,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     Config, Error, Found, Result,
     folder::{Folder, hex},
+    pending::Arrivals,
+    scan::Scanning,
     scratch::Written,
 };
-
-/// An access within this time of the last one noted is not worth a write.
-const ACCESS_PRECISION_MS: u64 = 10 * 60 * 1_000;
 
 /// What part of the fetches one peer may take: one that sends byte by byte keeps its place for long.
 const SHARE: usize = 4;
@@ -39,14 +38,17 @@ pub(crate) struct Shared {
     pub(crate) federation: Federation,
     pub(crate) config: Config,
     pub(crate) folder: Folder,
-    /// Rows and files change together: whoever adds or opens a content reads, whoever removes one writes.
-    contents: RwLock<()>,
+    /// Rows and files change together: whoever adds or opens a content reads, whoever removes a file writes.
+    pub(crate) contents: RwLock<()>,
+    /// Ids whose content has come.
+    pub(crate) arrivals: Arrivals,
     /// One fetch of each medium at a time.
     pub(crate) fetches: Turns<String>,
     pub(crate) places: Semaphore,
     /// What one peer may take of the places: more of its media wait for those before them.
     pub(crate) lanes: Turns<(OwnedServerName, usize)>,
     pub(crate) lanes_each: usize,
+    pub(crate) scanning: Option<Scanning>,
 }
 
 /// What somebody uploads, beside its bytes.
@@ -72,6 +74,7 @@ impl Media {
         let folder = Folder::open(&config.folder)?;
         let share = config.parallel_fetches / SHARE;
         let places = Semaphore::new(config.parallel_fetches.clamp(1, Semaphore::MAX_PERMITS));
+        let scanning = config.scanner.clone().map(Scanning::new);
         Ok(Self {
             shared: Arc::new(Shared {
                 store,
@@ -79,10 +82,12 @@ impl Media {
                 config,
                 folder,
                 contents: RwLock::default(),
+                arrivals: Arrivals::default(),
                 fetches: Turns::default(),
                 places,
                 lanes: Turns::default(),
                 lanes_each: share.max(1),
+                scanning,
             }),
         })
     }
@@ -96,58 +101,35 @@ impl Media {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`], [`Error::QuotaExceeded`], [`Error::DiskFull`] (the first two before the bytes are read, where
-    /// their number is announced), [`Error::TooSlow`] and [`Error::BrokenOff`].
+    /// [`Error::TooLarge`], [`Error::QuotaExceeded`], [`Error::SiteQuotaExceeded`], [`Error::DiskFull`] (before the bytes are
+    /// read, where their number is announced), [`Error::NotAllowed`], [`Error::TooSlow`] and [`Error::BrokenOff`].
     pub async fn upload<E: std::fmt::Display>(
         &self,
         upload: Upload,
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<String> {
-        let shared = &self.shared;
-        let announced = upload.length.unwrap_or_default();
-        if announced > shared.config.max_bytes {
-            return Err(Error::TooLarge(shared.config.max_bytes));
-        }
-        let user = upload.user.clone();
-        self.check_quota(&upload, announced).await?;
-        shared.check_disk(announced)?;
-
-        let body = body.map_err(|error| Error::BrokenOff(error.to_string()));
-        let receive = shared.receive(body, Error::TooSlow);
-        let content = timeout(shared.config.transfer_time, receive)
-            .await
-            .unwrap_or(Err(Error::TooSlow))?;
-        self.check_quota(&upload, content.size).await?;
-
-        let row = MediaRow {
-            sha256: content.sha256,
-            size: content.size,
-            content_type: content_type(upload.content_type),
-            file_name: upload.file_name.and_then(file_name),
-        };
-        let media_id = format!("{:032x}", rand::random::<u128>());
-        let _adding = shared.contents.read().await;
-        shared.folder.place(content).await?;
-        let id = media_id.clone();
-        shared
-            .store
-            .write(move |tx| tx.insert_local_media(&id, &user, &row))
-            .await?;
+        let media_id = new_media_id();
+        self.shared.take_in(&media_id, false, upload, body).await?;
         Ok(media_id)
     }
 
-    /// What a local user uploaded.
+    /// What a local user uploaded. One that is still to be uploaded is waited for.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`].
-    pub async fn local(&self, media_id: &str) -> Result<Found> {
+    /// [`Error::NotFound`], [`Error::NotYet`], [`Error::Quarantined`], [`Error::NotScanned`].
+    pub async fn local(&self, media_id: &str, patience: Duration) -> Result<Found> {
+        if !is_media_id(media_id) {
+            return Err(Error::NotFound);
+        }
+        self.shared.await_upload(media_id, patience).await?;
         let shared = &self.shared;
-        let _opening = shared.contents.read().await;
+        let opening = shared.contents.read().await;
         let id = media_id.to_owned();
-        let row = shared.store.read(move |tx| tx.local_media(&id)).await?;
-        let row = row.map(|kept| kept.media);
-        shared.open(row).await?.ok_or(Error::NotFound)
+        let kept: luxchat_store::Result<_> = shared.store.read(move |tx| tx.local_media(&id)).await;
+        let found = shared.open(kept?.ok_or(Error::NotFound)?).await?;
+        drop(opening);
+        shared.release(found.ok_or(Error::NotFound)?).await
     }
 
     /// A medium of any server. Another's is fetched where it is not at hand; everybody who asks meanwhile waits for the
@@ -155,25 +137,58 @@ impl Media {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::NotYet`], or why it cannot be fetched.
+    /// As [`Media::local`], or why it cannot be fetched.
     pub async fn get(
         &self,
         server: &ServerName,
         media_id: &str,
         patience: Duration,
     ) -> Result<Found> {
+        if server == self.shared.store.server_name() {
+            return self.local(media_id, patience).await;
+        }
         if !is_media_id(media_id) {
             return Err(Error::NotFound);
         }
-        if server == self.shared.store.server_name() {
-            return self.local(media_id).await;
+        let found = match self.shared.cached(server, media_id).await? {
+            Some(found) => found,
+            None => timeout(patience, self.fetch(server, media_id, patience))
+                .await
+                .unwrap_or(Err(Error::NotYet))?,
+        };
+        self.shared.release(found).await
+    }
+
+    /// A medium for a client without a token: one of before the time when the site stopped that.
+    ///
+    /// With `may_fetch`, another server's is fetched where it is not at hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`Media::get`].
+    pub async fn get_unauthenticated(
+        &self,
+        server: &ServerName,
+        media_id: &str,
+        patience: Duration,
+        may_fetch: bool,
+    ) -> Result<Found> {
+        let shared = &self.shared;
+        let Some(until) = shared.config.unauthenticated_until else {
+            return Err(Error::NotFound);
+        };
+        let is_local = server == shared.store.server_name();
+        let would_be_late = shared.store.clock().now_ms() >= until;
+        let found = if is_local || (may_fetch && !would_be_late) {
+            self.get(server, media_id, patience).await?
+        } else {
+            let found = shared.cached(server, media_id).await?;
+            shared.release(found.ok_or(Error::NotFound)?).await?
+        };
+        if found.since_ts() >= until {
+            return Err(Error::NotFound);
         }
-        if let Some(found) = self.shared.cached(server, media_id).await? {
-            return Ok(found);
-        }
-        timeout(patience, self.fetch(server, media_id))
-            .await
-            .unwrap_or(Err(Error::NotYet))
+        Ok(found)
     }
 
     /// The original in place of a thumbnail, if it is an image that is small enough.
@@ -191,128 +206,97 @@ impl Media {
         }
         Ok(found)
     }
-
-    /// Removes the files that no medium has: what a crash left between a file and its row.
-    pub async fn sweep(&self) -> Result<()> {
-        let mut removed = 0;
-        for first in 0..=u8::MAX {
-            for sha256 in self.shared.folder.contents(first).await? {
-                removed += usize::from(self.shared.remove_if_orphan(sha256).await?);
-            }
-        }
-        if removed > 0 {
-            info!(removed, "orphans are swept from the media folder");
-        }
-        Ok(())
-    }
-
-    async fn check_quota(&self, upload: &Upload, size: u64) -> Result<()> {
-        let Some(quota) = self.shared.config.user_quota_bytes else {
-            return Ok(());
-        };
-        let user = upload.user.clone();
-        let uploaded = self.shared.store.read(move |tx| tx.uploaded_bytes(&user));
-        let uploaded: luxchat_store::Result<u64> = uploaded.await;
-        if uploaded?.saturating_add(size) > quota {
-            return Err(Error::QuotaExceeded(quota));
-        }
-        Ok(())
-    }
 }
 
 impl Shared {
-    /// A medium of the cache.
-    pub(crate) async fn cached(
+    /// Stores an upload under an id; with `is_pending`, one that was given out before.
+    pub(crate) async fn take_in<E: std::fmt::Display>(
         &self,
-        server: &ServerName,
         media_id: &str,
-    ) -> Result<Option<Found>> {
-        let (server, id) = (server.to_owned(), media_id.to_owned());
-        let opening = self.contents.read().await;
-        let key = (server.clone(), id.clone());
-        let row: luxchat_store::Result<_> = self
-            .store
-            .read(move |tx| tx.remote_media(&key.0, &key.1))
-            .await;
-        let Some((row, access_ts)) = row? else {
-            return Ok(None);
-        };
-        let found = self.open(Some(row.media)).await?;
-        drop(opening);
-        if found.is_some() && self.store.clock().now_ms() >= access_ts + ACCESS_PRECISION_MS {
-            self.store
-                .write(move |tx| tx.touch_remote_media(&server, &id))
-                .await?;
+        is_pending: bool,
+        upload: Upload,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<()> {
+        let announced = upload.length.unwrap_or_default();
+        if announced > self.config.max_bytes {
+            return Err(Error::TooLarge(self.config.max_bytes));
         }
-        Ok(found)
-    }
+        let quotas = self.quotas();
+        let user = upload.user.clone();
+        self.store
+            .read(move |tx| quotas.check(tx, &user, announced))
+            .await?;
+        self.make_room(announced).await?;
 
-    /// Takes a fetched medium into the cache, and makes room for it.
-    pub(crate) async fn keep(
-        &self,
-        server: &ServerName,
-        media_id: &str,
-        content: Written,
-        row: MediaRow,
-    ) -> Result<Found> {
+        let body = body.map_err(|error| Error::BrokenOff(error.to_string()));
+        let receive = self.receive(body, Error::TooSlow);
+        let content = timeout(self.config.transfer_time, receive)
+            .await
+            .unwrap_or(Err(Error::TooSlow))?;
+        let row = MediaRow {
+            sha256: content.sha256,
+            size: content.size,
+            content_type: content_type(upload.content_type),
+            file_name: upload.file_name.and_then(file_name),
+        };
+        let (sha256, user, id) = (content.sha256, upload.user, media_id.to_owned());
         let adding = self.contents.read().await;
         self.folder.place(content).await?;
-        let (server, id, kept) = (server.to_owned(), media_id.to_owned(), row.clone());
-        self.store
-            .write(move |tx| tx.insert_remote_media(&server, &id, &kept))
-            .await?;
-        let found = self.open(Some(row)).await?.ok_or(Error::NotFound)?;
+        let noted = self.store.write(move |tx| {
+            if tx.is_quarantined(&row.sha256)? {
+                return Err(Error::NotAllowed);
+            }
+            quotas.check(tx, &user, row.size)?;
+            if is_pending && !tx.take_pending_media(&id)? {
+                return Err(Error::AlreadyUploaded);
+            }
+            Ok(tx.insert_local_media(&id, &user, &row)?)
+        });
+        let noted = noted.await;
         drop(adding);
-        self.evict().await?;
+        if noted.is_err() {
+            self.remove_if_orphan(sha256).await?;
+        }
+        noted
+    }
+
+    /// Opens a medium. `None` where its file is gone: whoever runs the box should know. The caller holds `contents`.
+    pub(crate) async fn open(&self, kept: KeptMedia) -> Result<Option<Found>> {
+        let file = self.folder.open_content(&kept.media.sha256).await?;
+        if file.is_none() {
+            warn!(
+                content = hex(&kept.media.sha256),
+                "a file is missing from the media folder"
+            );
+        }
+        Ok(file.map(|file| Found::new(kept, file)))
+    }
+
+    /// Lets a medium out of the house: not one in quarantine, nor one that a scanner has still to see.
+    pub(crate) async fn release(&self, found: Found) -> Result<Found> {
+        if found.is_quarantined() {
+            return Err(Error::Quarantined);
+        }
+        if let Some(scanning) = &self.scanning
+            && !found.is_scanned()
+        {
+            scanning.check(&self.store, &found).await?;
+        }
         Ok(found)
     }
 
-    /// Brings the cache under its cap.
-    async fn evict(&self) -> Result<()> {
-        let cap = self.config.cache_bytes;
-        let size: luxchat_store::Result<u64> = self.store.read(|tx| tx.remote_media_bytes()).await;
-        if size? <= cap {
-            return Ok(());
-        }
-        let _removing = self.contents.write().await;
-        loop {
-            let evicted: luxchat_store::Result<_> =
-                self.store.write(move |tx| tx.evict_remote_media(cap)).await;
-            let removals: luxchat_store::Result<_> =
-                self.store.read(|tx| tx.media_removals(1_000)).await;
-            self.folder.remove(removals?).await?;
-            if evicted? == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn remove_if_orphan(&self, sha256: ContentHash) -> Result<bool> {
+    /// Removes the file of a content that no medium has. Returns whether there is none.
+    pub(crate) async fn remove_if_orphan(&self, sha256: ContentHash) -> Result<bool> {
         let _removing = self.contents.write().await;
         let has_row: luxchat_store::Result<bool> = self
             .store
-            .read(move |tx| Ok(tx.media_contents(sha256[0])?.contains(&sha256)))
+            .read(move |tx| tx.has_media_content(&sha256))
             .await;
         if has_row? {
             return Ok(false);
         }
         self.folder.remove(vec![sha256]).await?;
         Ok(true)
-    }
-
-    /// Opens the content of a row. One whose file is gone is not found, and whoever runs the box should know.
-    async fn open(&self, row: Option<MediaRow>) -> Result<Option<Found>> {
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let file = self.folder.open_content(&row.sha256).await?;
-        if file.is_none() {
-            warn!(
-                content = hex(&row.sha256),
-                "a file is missing from the media folder"
-            );
-        }
-        Ok(file.map(|file| Found::new(row, file)))
     }
 
     /// Writes a stream to disk; `too_slow` is what it fails with when the next bytes do not come in time.
@@ -331,15 +315,11 @@ impl Shared {
         }
         scratch.finish().await
     }
+}
 
-    /// Makes sure that `size` more bytes leave the disk as free as the site wants it.
-    pub(crate) fn check_disk(&self, size: u64) -> Result<()> {
-        let wanted = self.config.free_bytes.saturating_add(size);
-        if self.folder.free_bytes()? < wanted {
-            return Err(Error::DiskFull);
-        }
-        Ok(())
-    }
+/// An id that nobody guesses.
+pub(crate) fn new_media_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// A media type as it may stand in a header; `None` for what may not.
@@ -358,7 +338,7 @@ pub(crate) fn file_name(given: String) -> Option<String> {
 }
 
 /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#matrix-content-mxc-uris).
-fn is_media_id(id: &str) -> bool {
+pub(crate) fn is_media_id(id: &str) -> bool {
     (1..=MAX_NAME).contains(&id.len())
         && id
             .bytes()

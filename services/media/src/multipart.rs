@@ -25,13 +25,7 @@ pub struct Envelope<S> {
 }
 
 /// Wraps a medium for another server.
-///
-/// # Errors
-///
-/// When its file cannot be read.
-pub async fn envelope(
-    found: Found,
-) -> io::Result<Envelope<impl Stream<Item = io::Result<Bytes>> + Send + use<>>> {
+pub fn envelope(found: &Found) -> Envelope<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
     let boundary = format!("{:032x}", rand::random::<u128>());
     let head = format!(
         "--{boundary}\r\nContent-Type: application/json\r\n\r\n{{}}\r\n\
@@ -42,13 +36,13 @@ pub async fn envelope(
     let tail = format!("\r\n--{boundary}--\r\n");
     let size = found.size();
     let length = size + (head.len() + tail.len()) as u64;
-    let content = found.read(0, size).await?;
+    let content = found.read(0, size);
     let once = |text: String| stream::iter([Ok(Bytes::from(text))]);
-    Ok(Envelope {
+    Envelope {
         content_type: format!("multipart/mixed; boundary={boundary}"),
         length,
         body: once(head).chain(content).chain(once(tail)),
-    })
+    }
 }
 
 /// What a peer says of the content it sends.

@@ -50,7 +50,7 @@ CREATE INDEX remote_media_by_access ON remote_media (access_ts);
 INSERT INTO counters (name, value) VALUES ('local_media_bytes', 0);
 INSERT INTO counters (name, value) VALUES ('remote_media_bytes', 0);
 
--- Contents that are handed out to nobody and taken from nobody, whether or not they lie here.
+-- Contents that are handed out to nobody, and that no user may upload, whether or not they lie here.
 CREATE TABLE media_quarantine (
     sha256         BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32),
     reason         TEXT NOT NULL,

@@ -1,30 +1,41 @@
-//! Uploads, downloads and thumbnails. The endpoints that ask for no token are frozen: nothing was ever published there.
+//! Uploads, downloads and thumbnails. The endpoints that ask for no token serve what was there before the site froze them,
+//! which by default is nothing.
 //!
-//! A thumbnail is the original, if that is an image that is small enough: images are not decoded here.
 //! <https://spec.matrix.org/v1.19/client-server-api/#content-repository>
 
 use std::time::Duration;
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
-    extract::{Query, rejection::QueryRejection},
+    extract::{Path, Query, rejection::QueryRejection},
 };
 use http::{HeaderMap, HeaderName, header};
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
-use luxchat_media::Upload;
+use luxchat_media::{Found, Upload};
+#[expect(deprecated, reason = "they are frozen, not gone")]
+use ruma::api::client::media::{
+    get_content::v3::Request as FrozenDownload,
+    get_content_as_filename::v3::Request as FrozenDownloadAs,
+    get_content_thumbnail::v3::Request as FrozenThumbnail,
+};
 use ruma::{
-    OwnedMxcUri, ServerName,
+    MilliSecondsSinceUnixEpoch, OwnedMxcUri, ServerName, UInt,
     api::client::{
         authenticated_media::{
             get_content::v1::Request as Download,
             get_content_as_filename::v1::Request as DownloadAs,
             get_content_thumbnail::v1::Request as Thumbnail,
         },
-        media::create_content::v3::{Request as Create, Response as Created},
+        media::{
+            create_content::v3::{Request as Create, Response as Created},
+            create_content_async::v3::Request as Fill,
+            create_mxc_uri::v1::{Request as Reserve, Response as Reserved},
+        },
     },
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{
     State,
@@ -33,15 +44,22 @@ use crate::{
     error::{Answer, Error},
 };
 
-/// How long a client may be kept waiting for another server's media.
+/// How long a client may be kept waiting for an upload, or for another server's media.
 const MAX_PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn routes() -> Router<State> {
-    Router::new()
+    let router = Router::new()
         .endpoint::<Create, _>(upload)
+        .endpoint::<Reserve, _>(reserve)
+        .endpoint::<Fill, _>(upload_to)
         .endpoint::<Download, _>(download)
         .endpoint::<DownloadAs, _>(download_as)
-        .endpoint::<Thumbnail, _>(thumbnail)
+        .endpoint::<Thumbnail, _>(thumbnail);
+    #[expect(deprecated, reason = "they are frozen, not gone")]
+    router
+        .endpoint::<FrozenDownload, _>(frozen_download)
+        .endpoint::<FrozenDownloadAs, _>(frozen_download_as)
+        .endpoint::<FrozenThumbnail, _>(frozen_thumbnail)
 }
 
 #[derive(Deserialize)]
@@ -57,17 +75,36 @@ async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Created> {
-    let Query(name) = name.map_err(|error| ApiError::invalid_param(error.body_text()))?;
-    let upload = Upload {
-        user: session.user_id.clone(),
-        content_type: text(&headers, &header::CONTENT_TYPE).map(ToOwned::to_owned),
-        file_name: name.filename,
-        length: text(&headers, &header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
-    };
+    let upload = described(&session, name, &headers)?;
     let media_id = state.media.upload(upload, body.into_data_stream()).await?;
-    let server = state.federation.server_name();
-    let uri = OwnedMxcUri::from(format!("mxc://{server}/{media_id}"));
-    Ok(Reply(Created::new(uri)))
+    Ok(Reply(Created::new(uri(&state, &media_id))))
+}
+
+async fn reserve(state: State, session: Session, _: Matrix<Reserve>) -> Answer<Reserved> {
+    let reserved = state.media.reserve(session.user_id.clone()).await?;
+    let mut response = Reserved::new(uri(&state, &reserved.media_id));
+    let expires = UInt::new_saturating(reserved.expires_ts);
+    response.unused_expires_at = Some(MilliSecondsSinceUnixEpoch(expires));
+    Ok(Reply(response))
+}
+
+async fn upload_to(
+    state: State,
+    session: Session,
+    Path((server, media_id)): Path<(String, String)>,
+    name: Result<Query<UploadName>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let server = ServerName::parse(server)
+        .map_err(|_| ApiError::invalid_param("The path has no server name"))?;
+    let upload = described(&session, name, &headers)?;
+    let body = body.into_data_stream();
+    state
+        .media
+        .upload_to(&server, &media_id, upload, body)
+        .await?;
+    Ok(Json(json!({})))
 }
 
 async fn download(
@@ -78,7 +115,7 @@ async fn download(
 ) -> MediaResponse {
     let patience = request.timeout_ms;
     let found = get(&state, &request.server_name, &request.media_id, patience).await?;
-    serve(found, None, &headers).await
+    serve(found, None, &headers)
 }
 
 async fn download_as(
@@ -89,7 +126,7 @@ async fn download_as(
 ) -> MediaResponse {
     let patience = request.timeout_ms;
     let found = get(&state, &request.server_name, &request.media_id, patience).await?;
-    serve(found, Some(request.filename), &headers).await
+    serve(found, Some(request.filename), &headers)
 }
 
 async fn thumbnail(
@@ -100,7 +137,40 @@ async fn thumbnail(
 ) -> MediaResponse {
     let patience = request.timeout_ms;
     let found = get(&state, &request.server_name, &request.media_id, patience).await?;
-    serve(state.media.as_thumbnail(found)?, None, &headers).await
+    serve(state.media.as_thumbnail(found)?, None, &headers)
+}
+
+#[expect(deprecated, reason = "it is frozen, not gone")]
+async fn frozen_download(
+    state: State,
+    headers: HeaderMap,
+    Matrix(request): Matrix<FrozenDownload>,
+) -> MediaResponse {
+    let (server, id, patience) = (&request.server_name, &request.media_id, request.timeout_ms);
+    let found = get_frozen(&state, server, id, patience, request.allow_remote).await?;
+    serve(found, None, &headers)
+}
+
+#[expect(deprecated, reason = "it is frozen, not gone")]
+async fn frozen_download_as(
+    state: State,
+    headers: HeaderMap,
+    Matrix(request): Matrix<FrozenDownloadAs>,
+) -> MediaResponse {
+    let (server, id, patience) = (&request.server_name, &request.media_id, request.timeout_ms);
+    let found = get_frozen(&state, server, id, patience, request.allow_remote).await?;
+    serve(found, Some(request.filename), &headers)
+}
+
+#[expect(deprecated, reason = "it is frozen, not gone")]
+async fn frozen_thumbnail(
+    state: State,
+    headers: HeaderMap,
+    Matrix(request): Matrix<FrozenThumbnail>,
+) -> MediaResponse {
+    let (server, id, patience) = (&request.server_name, &request.media_id, request.timeout_ms);
+    let found = get_frozen(&state, server, id, patience, request.allow_remote).await?;
+    serve(state.media.as_thumbnail(found)?, None, &headers)
 }
 
 async fn get(
@@ -108,9 +178,43 @@ async fn get(
     server: &ServerName,
     media_id: &str,
     patience: Duration,
-) -> Result<luxchat_media::Found, Error> {
+) -> Result<Found, Error> {
     let patience = patience.min(MAX_PATIENCE);
     Ok(state.media.get(server, media_id, patience).await?)
+}
+
+async fn get_frozen(
+    state: &State,
+    server: &ServerName,
+    media_id: &str,
+    patience: Duration,
+    may_fetch: bool,
+) -> Result<Found, Error> {
+    let patience = patience.min(MAX_PATIENCE);
+    let found = state
+        .media
+        .get_unauthenticated(server, media_id, patience, may_fetch);
+    Ok(found.await?)
+}
+
+/// What the head of a request says of the upload that follows.
+fn described(
+    session: &Session,
+    name: Result<Query<UploadName>, QueryRejection>,
+    headers: &HeaderMap,
+) -> Result<Upload, Error> {
+    let Query(name) = name.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    Ok(Upload {
+        user: session.user_id.clone(),
+        content_type: text(headers, &header::CONTENT_TYPE).map(ToOwned::to_owned),
+        file_name: name.filename,
+        length: text(headers, &header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+    })
+}
+
+fn uri(state: &State, media_id: &str) -> OwnedMxcUri {
+    let server = state.federation.server_name();
+    OwnedMxcUri::from(format!("mxc://{server}/{media_id}"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -229,7 +333,7 @@ mod tests {
         assert_eq!(bare.error(), (401, "M_MISSING_TOKEN"));
         let frozen = format!("/_matrix/media/v3/download/{file}");
         let frozen = server.get(&frozen, &token).await;
-        assert_eq!(frozen.error(), (404, "M_UNRECOGNIZED"));
+        assert_eq!(frozen.error(), (404, "M_NOT_FOUND"));
         let missing = "/_matrix/client/v1/media/download/example.org/missing";
         let missing = server.get(missing, &token).await;
         assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
@@ -243,5 +347,57 @@ mod tests {
             .body(Body::empty());
         let refused = server.request(announced.unwrap()).await;
         assert_eq!(refused.error(), (413, "M_TOO_LARGE"));
+    }
+
+    #[tokio::test]
+    async fn an_id_comes_before_its_content() {
+        let server = Server::new();
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let create = "/_matrix/media/v1/create";
+        let reserved = server.post(create, &alice, Value::Null).await.ok();
+        assert!(reserved["unused_expires_at"].as_u64() > Some(0));
+        let uri = reserved["content_uri"].as_str().unwrap();
+        let path = uri.strip_prefix("mxc://").unwrap().to_owned();
+        let download = format!("/_matrix/client/v1/media/download/{path}");
+        let early = server
+            .get(&format!("{download}?timeout_ms=0"), &alice)
+            .await;
+        assert_eq!(early.error(), (504, "M_NOT_YET_UPLOADED"));
+
+        let fill = async |token: &str, path: &str| {
+            let request = Request::put(format!("/_matrix/media/v3/upload/{path}?filename=a.txt"))
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", "text/plain")
+                .body(Body::from("late"));
+            server.request(request.unwrap()).await
+        };
+        assert_eq!(fill(&bob, &path).await.error(), (403, "M_FORBIDDEN"));
+        let unknown = fill(&alice, "example.org/unknown").await;
+        assert_eq!(unknown.error(), (404, "M_NOT_FOUND"));
+        let elsewhere = fill(&alice, "peer.lu/unknown").await;
+        assert_eq!(elsewhere.error(), (404, "M_NOT_FOUND"));
+        // Whoever waits gets it when it comes.
+        let waiting = server.get(&download, &bob);
+        let (waited, filled) = tokio::join!(waiting, fill(&alice, &path));
+        assert_eq!(filled.ok(), serde_json::json!({}));
+        assert_eq!(
+            (waited.status.as_u16(), &*waited.bytes),
+            (200, &b"late"[..])
+        );
+        let again = fill(&alice, &path).await;
+        assert_eq!(again.error(), (409, "M_CANNOT_OVERWRITE_MEDIA"));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_ids_wait_for_their_content() {
+        let server = Server::new();
+        let token = server.user("alice").await;
+        let create = "/_matrix/media/v1/create";
+        for _ in 0..50 {
+            server.post(create, &token, Value::Null).await.ok();
+        }
+        let refused = server.post(create, &token, Value::Null).await;
+        assert_eq!(refused.error(), (429, "M_LIMIT_EXCEEDED"));
+        assert!(refused.body["retry_after_ms"].as_u64() > Some(0));
     }
 }

@@ -12,11 +12,19 @@ impl From<MediaError> for Error {
         let message = error.to_string();
         let new = |status, kind| ApiError::new(status, kind, message.clone());
         match error {
-            E::NotFound => ApiError::not_found(message),
+            E::NotFound | E::Quarantined => ApiError::not_found(message),
             E::TooLarge(_) => ApiError::too_large(message),
             E::RemoteTooLarge(_) => new(StatusCode::BAD_GATEWAY, ErrorKind::TooLarge),
             E::QuotaExceeded(_) => {
                 ApiError::custom(StatusCode::FORBIDDEN, "M_USER_LIMIT_EXCEEDED", &message)
+            }
+            E::NotAllowed | E::NotYours => ApiError::forbidden(message),
+            E::AlreadyUploaded => new(StatusCode::CONFLICT, ErrorKind::CannotOverwriteMedia),
+            E::TooManyPending(time) => ApiError::limit_exceeded(time),
+            E::NotScanned => new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown),
+            E::InvalidTarget(_) => ApiError::invalid_param(message),
+            E::SiteQuotaExceeded => {
+                ApiError::custom(StatusCode::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED", &message)
             }
             E::DiskFull => return StoreError::DiskFull.into(),
             E::BrokenOff(_) => ApiError::bad_request("The request body broke off"),

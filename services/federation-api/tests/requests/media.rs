@@ -31,7 +31,7 @@ async fn media_cross_whole() {
     let id = upload(&a, "image/gif", b"a picture").await;
     let found = b.media.get(a.name(), &id, PATIENCE).await.unwrap();
     assert_eq!(found.content_type(), "image/gif");
-    let chunks: Vec<_> = found.read(0, 9).await.unwrap().try_collect().await.unwrap();
+    let chunks: Vec<_> = found.read(0, 9).try_collect().await.unwrap();
     assert_eq!(chunks.concat(), b"a picture");
     let missing = b.media.get(a.name(), "missing", PATIENCE).await;
     let Err(Error::Remote(error)) = missing else {

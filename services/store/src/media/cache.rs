@@ -73,6 +73,15 @@ impl WriteTx<'_> {
         self.forget_remote_media(expired)
     }
 
+    /// Forgets a cached medium. `false` where there is none.
+    pub fn delete_remote_media(&mut self, server: &ServerName, media_id: &str) -> Result<bool> {
+        let sql = "SELECT server_nid, media_id, sha256, size FROM remote_media \
+                   JOIN media_contents USING (sha256) JOIN servers USING (server_nid) \
+                   WHERE server_name = ?1 AND media_id = ?2";
+        let found = self.all(sql, params![server.as_str(), media_id], cache_row)?;
+        Ok(self.forget_remote_media(found)? > 0)
+    }
+
     /// Forgets every cached medium that has a content, and returns how many.
     pub fn forget_remote_content(&mut self, sha256: &ContentHash) -> Result<usize> {
         let sql = "SELECT server_nid, media_id, sha256, size FROM remote_media \
@@ -153,6 +162,10 @@ mod tests {
         assert_eq!(tx.expire_remote_media(9).unwrap(), 1);
         assert_eq!(tx.expire_remote_media(9).unwrap(), 0);
         assert!(tx.remote_media(peer, "touched").unwrap().is_some());
+        assert!(!tx.delete_remote_media(peer, "old").unwrap());
+        tx.insert_remote_media(peer, "again", &media(3, 10))
+            .unwrap();
+        assert!(tx.delete_remote_media(peer, "again").unwrap());
         assert_eq!(tx.forget_remote_content(&[2; 32]).unwrap(), 1);
         assert_eq!(tx.remote_media_bytes().unwrap(), 0);
     }

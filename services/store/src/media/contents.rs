@@ -16,6 +16,18 @@ impl ReadTx<'_> {
         self.all(sql, [from, to], |row| row.get(0))
     }
 
+    /// Whether some medium has this content.
+    pub fn has_media_content(&self, sha256: &ContentHash) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM media_contents WHERE sha256 = ?1)";
+        self.one(sql, [sha256], |row| row.get(0))
+    }
+
+    /// Whether a scanner has found a content clean.
+    pub fn is_media_scanned(&self, sha256: &ContentHash) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM media_contents WHERE sha256 = ?1 AND scanned_ts IS NOT NULL)";
+        self.one(sql, [sha256], |row| row.get(0))
+    }
+
     /// Contents that no medium has any more and whose files are still to be removed, at most `limit`.
     pub fn media_removals(&self, limit: u32) -> Result<Vec<ContentHash>> {
         let sql = "SELECT sha256 FROM media_removals LIMIT ?1";
