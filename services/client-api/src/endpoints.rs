@@ -2,6 +2,7 @@
 
 mod account;
 mod account_data;
+mod application_services;
 mod capabilities;
 mod context;
 mod delayed_events;
@@ -18,6 +19,7 @@ mod media_response;
 mod messages;
 mod moderation;
 mod openid;
+mod presence;
 mod profile;
 mod push;
 mod receipts;
@@ -49,6 +51,7 @@ pub(crate) fn routes() -> Router<State> {
     Router::new()
         .merge(account::routes())
         .merge(account_data::routes())
+        .merge(application_services::routes())
         .merge(capabilities::routes())
         .merge(context::routes())
         .merge(delayed_events::routes())
@@ -65,6 +68,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(messages::routes())
         .merge(moderation::routes())
         .merge(openid::routes())
+        .merge(presence::routes())
         .merge(profile::routes())
         .merge(push::routes())
         .merge(receipts::routes())

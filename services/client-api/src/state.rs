@@ -5,12 +5,13 @@ use std::{convert::Infallible, ops::Deref, sync::Arc};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use luxchat_accounts::Accounts;
+use luxchat_application_services::ApplicationServices;
 use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
 use luxchat_media::Media;
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
-use luxchat_sync::{Receipts, Sync, Typing};
+use luxchat_sync::{Presence, Receipts, Sync, Typing};
 
 use crate::{Config, admission::Places, rate::Limiter};
 
@@ -31,8 +32,12 @@ pub struct Services {
     pub receipts: Receipts,
     /// Who is typing.
     pub typing: Typing,
+    /// Who is there.
+    pub presence: Presence,
     /// Uploads, and the cache of other servers' media.
     pub media: Media,
+    /// Programs that act for many users.
+    pub application_services: ApplicationServices,
     /// Other servers.
     pub federation: Federation,
 }

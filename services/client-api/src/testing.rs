@@ -2,13 +2,14 @@
 
 use axum::{Router, body::Body};
 use http::{HeaderMap, Method, Request, StatusCode, header::AUTHORIZATION};
+use luxchat_application_services::ApplicationServices;
 use luxchat_accounts::{Accounts, Config as AccountsConfig, NewAccount, PasswordCost};
 use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
 use luxchat_media::Media;
 use luxchat_rooms::Rooms;
 use luxchat_store::{Config as StoreConfig, Store};
-use luxchat_sync::{Receipts, Sync, Typing};
+use luxchat_sync::{Presence, Receipts, Sync, Typing};
 use ruma::{server_name, signatures::Ed25519KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -68,6 +69,7 @@ impl Server {
         let federation = Federation::local_only(store.clone(), key).unwrap();
         accounts.password_cost = PasswordCost::cheap();
         let typing = Typing::new(store.clone());
+        let presence = Presence::new(store.clone(), true);
         let services = Services {
             accounts: Accounts::new(store.clone(), accounts).unwrap(),
             rooms: Rooms::new(
@@ -80,7 +82,7 @@ impl Server {
                 federation.clone(),
                 luxchat_encryption::Config::default(),
             ),
-            sync: Sync::new(store.clone(), typing.clone()),
+            sync: Sync::new(store.clone(), typing.clone(), presence.clone()),
             receipts: Receipts::new(store.clone()),
             media: Media::open(
                 store.clone(),
@@ -92,6 +94,8 @@ impl Server {
             )
             .unwrap(),
             typing,
+            presence,
+            application_services: ApplicationServices::new(store.clone(), Vec::new()).unwrap(),
             federation,
             store,
         };

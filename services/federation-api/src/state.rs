@@ -10,7 +10,7 @@ use luxchat_federation::{Federation, Turns};
 use luxchat_media::Media;
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
-use luxchat_sync::{Receipts, Typing};
+use luxchat_sync::{Presence, Receipts, Typing};
 
 use crate::{Config, admission::Places};
 
@@ -27,6 +27,8 @@ pub struct Services {
     pub encryption: Encryption,
     /// Who types.
     pub typing: Typing,
+    /// Who is there.
+    pub presence: Presence,
     /// What users have read.
     pub receipts: Receipts,
     /// Uploads, and the cache of other servers' media.

@@ -133,6 +133,7 @@ CREATE TABLE members (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX members_by_user ON members (user_nid, membership);
+CREATE INDEX members_by_user_seq ON members (user_nid, seq);
 CREATE INDEX members_by_membership ON members (room_nid, membership);
 
 -- When which server was in a room: an event at seq s concerns a server with an interval from_seq <= s <= until_seq.

@@ -19,16 +19,32 @@ CREATE TABLE receipts (
 CREATE INDEX receipts_by_seq ON receipts (room_nid, seq);
 CREATE INDEX receipts_local ON receipts (seq) WHERE is_local = 1 AND receipt_type = 'm.read';
 
--- Up to where a local user has read a room.
+-- Up to where a local user has read a room that they are joined to.
 CREATE TABLE read_positions (
     user_nid   INTEGER NOT NULL REFERENCES users,
     room_nid   INTEGER NOT NULL REFERENCES rooms,
-    -- events.pos and events.notify_ord of the event read.
+    -- events.pos of the user's join: older events are none of their notifications.
+    joined_pos INTEGER NOT NULL,
+    -- events.pos and events.notify_ord of the event up to which the user has read what is outside of threads.
     pos        INTEGER NOT NULL,
     notify_ord INTEGER NOT NULL,
+    -- Up to here everything is read, in threads too. Never beyond pos.
+    all_pos    INTEGER NOT NULL,
     -- The global position at which the user read.
     seq        INTEGER NOT NULL,
     PRIMARY KEY (user_nid, room_nid)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX read_positions_by_seq ON read_positions (user_nid, seq);
+
+-- Up to where a local user has read single threads, where that is beyond read_positions.all_pos.
+CREATE TABLE thread_reads (
+    user_nid  INTEGER NOT NULL REFERENCES users,
+    room_nid  INTEGER NOT NULL REFERENCES rooms,
+    -- The event id of the thread's root.
+    thread_id TEXT NOT NULL,
+    pos       INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, room_nid, thread_id)
 ) STRICT, WITHOUT ROWID;
 
 -- Unread events that mention a local user; gone once read.
@@ -36,11 +52,22 @@ CREATE TABLE highlights (
     user_nid INTEGER NOT NULL REFERENCES users,
     room_nid INTEGER NOT NULL REFERENCES rooms,
     pos      INTEGER NOT NULL,
+    -- 1 for an event that is not part of rooms.notify_count: it counts as unread for this user alone.
+    is_extra INTEGER NOT NULL CHECK (is_extra IN (0, 1)),
     PRIMARY KEY (user_nid, room_nid, pos)
 ) STRICT, WITHOUT ROWID;
 
--- Events that mention everyone in the room: one row, whatever the room's size.
+CREATE INDEX highlights_by_event ON highlights (room_nid, pos);
+
+-- Events that are highlights for everyone in the room: one row, whatever the room's size.
 CREATE TABLE room_highlights (
+    room_nid INTEGER NOT NULL REFERENCES rooms,
+    pos      INTEGER NOT NULL,
+    PRIMARY KEY (room_nid, pos)
+) STRICT, WITHOUT ROWID;
+
+-- Events that are part of rooms.notify_count, and redacted since: they no longer count.
+CREATE TABLE redacted_notifications (
     room_nid INTEGER NOT NULL REFERENCES rooms,
     pos      INTEGER NOT NULL,
     PRIMARY KEY (room_nid, pos)
@@ -54,6 +81,8 @@ CREATE TABLE event_relations (
     pos       INTEGER NOT NULL,
     child_nid INTEGER NOT NULL REFERENCES events,
     rel_type  TEXT NOT NULL,
+    -- The root of the thread that the child is in, by its own relation or by that of what it relates to.
+    thread_id TEXT,
     -- Whether the child counts as unread for those who have not seen it.
     notifies  INTEGER NOT NULL CHECK (notifies IN (0, 1)),
     PRIMARY KEY (room_nid, parent_id, pos)
@@ -61,3 +90,5 @@ CREATE TABLE event_relations (
 
 CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, pos, parent_id)
     WHERE rel_type = 'm.thread';
+CREATE INDEX event_relations_in_threads ON event_relations (room_nid, pos, thread_id, notifies)
+    WHERE thread_id IS NOT NULL;

@@ -1,13 +1,16 @@
 //! Who waits for what. The writer announces what it committed; only those who asked for it wake.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::{Notify, broadcast};
 
-use crate::{Position, RoomNid, ServerNid, UserNid};
+use crate::{Position, RoomNid, ServerNid, UserNid, recent_rooms::RecentRooms};
 
 /// Announcements kept for a slow [`tap`](crate::Store::tap) before it is told that it missed some.
 const TAP_DEPTH: usize = 1_024;
@@ -32,18 +35,25 @@ pub struct Announcement {
     pub topics: Arc<HashSet<Topic>>,
 }
 
-type Waiters = HashMap<Topic, Vec<Weak<Notify>>>;
+/// By number, so that one of very many in a room goes as quickly as one of few.
+type Waiters = HashMap<Topic, HashMap<u64, Weak<Notify>>>;
 
 #[derive(Debug)]
 pub(crate) struct Hub {
     waiters: Arc<Mutex<Waiters>>,
+    /// Listeners so far.
+    count: AtomicU64,
+    recent: Mutex<RecentRooms>,
     taps: broadcast::Sender<Announcement>,
 }
 
 impl Hub {
-    pub(crate) fn new() -> Self {
+    /// Nobody waits, and nothing has changed since `position`.
+    pub(crate) fn new(position: Position) -> Self {
         Self {
             waiters: Arc::default(),
+            count: AtomicU64::new(0),
+            recent: Mutex::new(RecentRooms::new(position)),
             taps: broadcast::channel(TAP_DEPTH).0,
         }
     }
@@ -51,15 +61,15 @@ impl Hub {
     pub(crate) fn listen(&self, topics: impl IntoIterator<Item = Topic>) -> Listener {
         let notify = Arc::new(Notify::new());
         let topics: HashSet<Topic> = topics.into_iter().collect();
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
         let mut waiters = lock(&self.waiters);
         for topic in &topics {
-            waiters
-                .entry(*topic)
-                .or_default()
-                .push(Arc::downgrade(&notify));
+            let waiting = waiters.entry(*topic).or_default();
+            waiting.insert(number, Arc::downgrade(&notify));
         }
         drop(waiters);
         Listener {
+            number,
             notify,
             topics,
             waiters: Arc::clone(&self.waiters),
@@ -70,6 +80,26 @@ impl Hub {
         self.taps.subscribe()
     }
 
+    /// Remembers which rooms are about to change. The writer says so before it commits: whoever sees the change finds the
+    /// room here. Where the commit fails, a room is taken for changed that is not, which costs a look at it.
+    pub(crate) fn remember(&self, position: Position, topics: &HashSet<Topic>) {
+        let mut recent = lock(&self.recent);
+        for topic in topics {
+            if let Topic::Room(room) = topic {
+                recent.note(*room, position);
+            }
+        }
+    }
+
+    /// The rooms that changed after a position; `None` where that is not known, or they are more than `limit`.
+    pub(crate) fn rooms_changed_since(
+        &self,
+        position: Position,
+        limit: usize,
+    ) -> Option<BTreeSet<RoomNid>> {
+        lock(&self.recent).changed_since(position, limit)
+    }
+
     pub(crate) fn announce(&self, position: Position, topics: HashSet<Topic>) {
         if topics.is_empty() {
             return;
@@ -78,7 +108,7 @@ impl Hub {
         for notify in topics
             .iter()
             .filter_map(|topic| waiters.get(topic))
-            .flatten()
+            .flat_map(HashMap::values)
             .filter_map(Weak::upgrade)
         {
             notify.notify_one();
@@ -96,6 +126,7 @@ impl Hub {
 /// [`changed`](Self::changed) is not lost: listen first, then read, then wait.
 #[derive(Debug)]
 pub struct Listener {
+    number: u64,
     notify: Arc<Notify>,
     topics: HashSet<Topic>,
     waiters: Arc<Mutex<Waiters>>,
@@ -110,12 +141,11 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let own = Arc::as_ptr(&self.notify);
         let mut waiters = lock(&self.waiters);
         for topic in &self.topics {
-            if let Some(list) = waiters.get_mut(topic) {
-                list.retain(|waiter| waiter.as_ptr() != own);
-                if list.is_empty() {
+            if let Some(waiting) = waiters.get_mut(topic) {
+                waiting.remove(&self.number);
+                if waiting.is_empty() {
                     waiters.remove(topic);
                 }
             }
@@ -123,8 +153,8 @@ impl Drop for Listener {
     }
 }
 
-fn lock(waiters: &Mutex<Waiters>) -> std::sync::MutexGuard<'_, Waiters> {
-    waiters.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -133,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_before_waiting_is_not_lost_and_others_sleep_on() {
-        let hub = Hub::new();
+        let hub = Hub::new(Position::START);
         let room = hub.listen([Topic::Room(RoomNid(1)), Topic::User(UserNid(7))]);
         let other = hub.listen([Topic::Room(RoomNid(2))]);
         hub.announce(Position(1), HashSet::from([Topic::Room(RoomNid(1))]));
@@ -147,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_dropped_listener_leaves_nothing_behind() {
-        let hub = Hub::new();
+        let hub = Hub::new(Position::START);
         let first = hub.listen([Topic::Room(RoomNid(1))]);
         let second = hub.listen([Topic::Room(RoomNid(1))]);
         drop(first);

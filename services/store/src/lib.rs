@@ -57,7 +57,7 @@ mod writer;
 
 pub use self::{
     accounts::{
-        Account, AccountData, Device, DirectoryUser, NewTokenPair, PairNid, RegistrationToken,
+        Account, AccountData, Device, DirectoryUser, InvitePermission, NewTokenPair, PairNid, RegistrationToken,
         RoomAccountData, TokenSession,
     },
     application_services::{LoggedEvent, ServiceProgress},
@@ -94,5 +94,5 @@ pub use self::{
     sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
     to_device::{ToDeviceBatch, ToDeviceOutbox},
     tx::{ReadTx, WriteTx},
-    unread::{Unread, UnreadCount},
+    unread::{CountUnread, DefaultRules, Unread, UnreadCount},
 };

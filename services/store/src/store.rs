@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread};
 
 use crossbeam_channel::Sender;
 use ruma::{OwnedServerName, ServerName};
@@ -6,7 +6,8 @@ use tokio::sync::{broadcast, oneshot};
 use tracing::error;
 
 use crate::{
-    Announcement, Clock, Error, Listener, ReadTx, Result, SystemClock, Topic, WriteTx,
+    Announcement, Clock, Error, Listener, Position, ReadTx, Result, RoomNid, SystemClock, Topic,
+    WriteTx,
     checkpoint::{Checkpoints, WAL_LIMIT},
     connection::open_writer,
     hub::Hub,
@@ -77,7 +78,7 @@ impl Store {
         migrate(&mut connection)?;
         names::claim(&connection, &config.server_name)?;
 
-        let hub = Arc::new(Hub::new());
+        let hub = Arc::new(Hub::new(ReadTx::new(&connection).position()?));
         let (commands, queue) = crossbeam_channel::bounded(QUEUE);
         let readers = Readers::start(&config.path, config.readers.max(1))?;
         let thread = thread::Builder::new()
@@ -153,6 +154,16 @@ impl Store {
         self.shared.hub.listen(topics)
     }
 
+    /// The rooms in which anything happened after a position, for whoever reads a snapshot that it was taken before; `None`
+    /// where that is not known any more, or they are more than `limit`.
+    pub fn rooms_changed_since(
+        &self,
+        position: Position,
+        limit: usize,
+    ) -> Option<BTreeSet<RoomNid>> {
+        self.shared.hub.rooms_changed_since(position, limit)
+    }
+
     /// Everything that is committed from now on. A receiver that lags is told so and reads what it needs afresh.
     pub fn tap(&self) -> broadcast::Receiver<Announcement> {
         self.shared.hub.tap()
@@ -177,7 +188,7 @@ mod tests {
     use ruma::{UserId, user_id};
 
     use super::*;
-    use crate::{Position, RoomNid, UserNid};
+    use crate::UserNid;
 
     fn open(dir: &tempfile::TempDir) -> Store {
         let name = ServerName::parse("ministry.example").unwrap();

@@ -1,5 +1,7 @@
 //! What clients read of rooms: timelines, state, and which rooms changed for a user.
 
+use std::collections::BTreeSet;
+
 use ruma::{EventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use rusqlite::{Row, params};
 
@@ -99,6 +101,23 @@ macro_rules! select_client_rows {
     };
 }
 
+/// Columns of [`UserRoom`] for user 1 after position 2, in the order in which [`user_room`] reads them.
+macro_rules! select_user_rooms {
+    ($which:literal) => {
+        concat!(
+            "SELECT m.room_nid, m.membership, m.event_nid, m.seq,
+               EXISTS (SELECT 1 FROM events e WHERE e.room_nid = m.room_nid AND e.pos > ?2),
+               EXISTS (SELECT 1 FROM receipts r WHERE r.room_nid = m.room_nid AND r.seq > ?2),
+               EXISTS (SELECT 1 FROM read_positions p
+                       WHERE p.user_nid = ?1 AND p.room_nid = m.room_nid AND p.seq > ?2)
+             FROM members m
+             WHERE m.user_nid = ?1 AND (m.membership = 'join' OR m.seq > ?2)
+               AND (m.forgotten = 0 OR ?2 > 0)",
+            $which
+        )
+    };
+}
+
 impl ReadTx<'_> {
     /// A room, and a user's membership in it; `None` where the user never had one.
     pub fn room_with_membership(
@@ -127,25 +146,37 @@ impl ReadTx<'_> {
     /// changed. Before `since` nothing happened. A room that the user has forgotten is told once more, so that their other
     /// devices learn of it, but not to a client that starts.
     pub fn user_rooms(&self, user: UserNid, since: Position) -> Result<Vec<UserRoom>> {
-        let sql = "SELECT m.room_nid, m.membership, m.event_nid, m.seq,
-                     EXISTS (SELECT 1 FROM events e WHERE e.room_nid = m.room_nid AND e.pos > ?2),
-                     EXISTS (SELECT 1 FROM receipts r WHERE r.room_nid = m.room_nid AND r.seq > ?2),
-                     EXISTS (SELECT 1 FROM read_positions p
-                             WHERE p.user_nid = ?1 AND p.room_nid = m.room_nid AND p.seq > ?2)
-                   FROM members m
-                   WHERE m.user_nid = ?1 AND (m.membership = 'join' OR m.seq > ?2)
-                     AND (m.forgotten = 0 OR ?2 > 0)";
-        self.all(sql, params![user, since], |row| {
-            Ok(UserRoom {
-                room: row.get(0)?,
-                membership: row.get::<_, String>(1)?.into(),
-                event: row.get(2)?,
-                seq: row.get(3)?,
-                has_events: row.get(4)?,
-                has_receipts: row.get(5)?,
-                has_read: row.get(6)?,
-            })
-        })
+        let sql = select_user_rooms!("");
+        self.all(sql, params![user, since], user_room)
+    }
+
+    /// The same of some rooms alone, with those added in which the user's membership or what they have read changed.
+    pub fn user_rooms_among(
+        &self,
+        user: UserNid,
+        since: Position,
+        rooms: &mut BTreeSet<RoomNid>,
+    ) -> Result<Vec<UserRoom>> {
+        for sql in [
+            "SELECT room_nid FROM members WHERE user_nid = ?1 AND seq > ?2",
+            "SELECT room_nid FROM read_positions WHERE user_nid = ?1 AND seq > ?2",
+        ] {
+            let changed: Vec<RoomNid> = self.all(sql, params![user, since], |row| row.get(0))?;
+            rooms.extend(changed);
+        }
+        let sql = select_user_rooms!(" AND m.room_nid = ?3");
+        let mut found = Vec::new();
+        for room in rooms.iter() {
+            found.extend(self.optional(sql, params![user, since, room], user_room)?);
+        }
+        Ok(found)
+    }
+
+    /// Whether a membership of a user changed after a position.
+    pub fn has_moved_since(&self, user: UserNid, since: Position) -> Result<bool> {
+        let sql = "SELECT 1 FROM members WHERE user_nid = ?1 AND seq > ?2 LIMIT 1";
+        let moved = self.optional(sql, params![user, since], |_| Ok(()))?;
+        Ok(moved.is_some())
     }
 
     /// The place of the newest event of one of some types in a room's timeline up to a position. Only the newest `limit`
@@ -344,6 +375,18 @@ impl ReadTx<'_> {
             .map(|id| UserId::parse(id).map_err(|error| Error::invalid("user id", error)))
             .collect()
     }
+}
+
+fn user_room(row: &Row<'_>) -> rusqlite::Result<UserRoom> {
+    Ok(UserRoom {
+        room: row.get(0)?,
+        membership: row.get::<_, String>(1)?.into(),
+        event: row.get(2)?,
+        seq: row.get(3)?,
+        has_events: row.get(4)?,
+        has_receipts: row.get(5)?,
+        has_read: row.get(6)?,
+    })
 }
 
 fn client_row(row: &Row<'_>) -> rusqlite::Result<ClientRow> {

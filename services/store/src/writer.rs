@@ -4,6 +4,7 @@ use std::{
     any::Any,
     collections::HashSet,
     panic::AssertUnwindSafe,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,9 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::{Clock, Error, Position, Result, Topic, WriteTx, checkpoint::Checkpoints, hub::Hub};
+use crate::{
+    Clock, Error, Position, Result, Topic, WriteTx, checkpoint::Checkpoints, hub::Hub, tx::Memory,
+};
 
 /// At most this many commands share a transaction.
 const GROUP_COMMANDS: usize = 256;
@@ -85,9 +88,10 @@ pub(crate) fn serve(
     hub: &Hub,
     clock: &Arc<dyn Clock>,
 ) {
+    let memory = Rc::default();
     while let Ok(first) = commands.recv() {
         let mut group: Vec<Box<dyn Command>> = vec![first];
-        let outcome = run_group(connection, &mut group, commands, &**clock);
+        let outcome = run_group(connection, &mut group, commands, &**clock, &memory, hub);
         if let Err(error) = &outcome {
             error!(%error, commands = group.len(), "a group of writes failed");
             // Nothing to undo where SQLite has already done so.
@@ -111,6 +115,8 @@ fn run_group(
     group: &mut Vec<Box<dyn Command>>,
     commands: &Receiver<Box<dyn Command>>,
     clock: &dyn Clock,
+    memory: &Rc<Memory>,
+    hub: &Hub,
 ) -> Result<(Position, HashSet<Topic>)> {
     let started = Instant::now();
     statement(connection, "BEGIN IMMEDIATE")?;
@@ -120,7 +126,7 @@ fn run_group(
     let mut index = 0;
     while let Some(command) = group.get_mut(index) {
         statement(connection, "SAVEPOINT command")?;
-        let mut tx = WriteTx::new(connection, position, clock.now_ms());
+        let mut tx = WriteTx::with_memory(connection, position, clock.now_ms(), Rc::clone(memory));
         let outcome = command.run(&mut tx);
         let (reached, announced) = tx.into_parts();
         if connection.is_autocommit() {
@@ -147,6 +153,7 @@ fn run_group(
             .prepare_cached("UPDATE counters SET value = ?1 WHERE name = 'position'")?
             .execute([position])?;
     }
+    hub.remember(position, &topics);
     statement(connection, "COMMIT")?;
     Ok((position, topics))
 }

@@ -2,7 +2,7 @@
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#filtering).
 
 use ruma::{
-    RoomId,
+    RoomId, UserId,
     api::client::filter::{Filter, RoomEventFilter, RoomFilter, UrlFilter},
 };
 use serde::{Deserialize, de::IgnoredAny};
@@ -53,10 +53,17 @@ pub(crate) fn wants_type(filter: &RoomEventFilter, event_type: &str) -> bool {
     })
 }
 
-/// The same for global account data.
-pub(crate) fn wants_account_data(filter: &Filter, event_type: &str) -> bool {
+/// The same for what is not of a room: account data, presence.
+pub(crate) fn wants_type_of(filter: &Filter, event_type: &str) -> bool {
     is_listed(filter.types.as_deref(), &filter.not_types, |pattern| {
         matches(pattern, event_type)
+    })
+}
+
+/// Whether a filter lets events of this sender through.
+pub(crate) fn wants_sender(filter: &Filter, sender: &UserId) -> bool {
+    is_listed(filter.senders.as_deref(), &filter.not_senders, |id| {
+        id == sender
     })
 }
 

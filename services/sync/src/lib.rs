@@ -17,6 +17,7 @@ mod history;
 mod member_summary;
 mod members;
 mod messages;
+mod presence;
 mod public_rooms;
 mod receipts;
 mod relation_filter;
@@ -34,12 +35,14 @@ mod sync;
 mod timeline;
 mod token;
 mod typing;
+mod watch;
 
 pub use self::{
     error::{Error, Result},
     event_near::EventNear,
     hierarchy::{Hierarchy, RemoteRooms},
     messages::Messages,
+    presence::{Presence, Shown, Syncing},
     public_rooms::{PublicRooms, PublicRoomsRequest, public_rooms},
     receipts::{ReceiptKind, Receipts},
     relation_filter::RelationFilter,

@@ -1,9 +1,11 @@
 //! The rooms that this server's directory lists.
 
-use luxchat_store::{ReadTx, Store};
+use std::cmp::Reverse;
+
+use luxchat_store::{ReadTx, RoomNid, Store};
 use ruma::{
     UInt,
-    directory::{Filter, PublicRoomsChunk, RoomTypeFilter},
+    directory::{Filter, PublicRoomsChunk, RoomNetwork, RoomTypeFilter},
 };
 
 use crate::{Error, Result, room_summary::summarise};
@@ -24,6 +26,8 @@ pub struct PublicRoomsRequest {
     pub since: Option<String>,
     /// What to look for.
     pub filter: Filter,
+    /// Of which network; by default those of Matrix alone.
+    pub network: RoomNetwork,
 }
 
 /// A page of the listed rooms.
@@ -59,7 +63,7 @@ fn page(tx: &ReadTx<'_>, request: &PublicRoomsRequest) -> Result<PublicRooms> {
             .map_err(|_| Error::UnknownToken(since.chars().take(64).collect()))?,
         None => 0,
     };
-    let rooms = tx.published_rooms()?;
+    let rooms = listed(tx, &request.network)?;
     let total = rooms.len();
     let mut chunk = Vec::new();
     let mut end = start;
@@ -78,6 +82,26 @@ fn page(tx: &ReadTx<'_>, request: &PublicRoomsRequest) -> Result<PublicRooms> {
         next_batch: (end < total).then(|| end.to_string()),
         prev_batch: (start > 0).then(|| start.saturating_sub(limit).to_string()),
         total: UInt::new_saturating(u64::try_from(total).unwrap_or(u64::MAX)),
+    })
+}
+
+/// The rooms of a network, those with most joined users first.
+fn listed(tx: &ReadTx<'_>, network: &RoomNetwork) -> Result<Vec<(RoomNid, u64)>> {
+    Ok(match network {
+        RoomNetwork::Matrix => tx.published_rooms()?,
+        RoomNetwork::All => {
+            let mut rooms = tx.published_rooms()?;
+            rooms.extend(tx.network_rooms(None)?);
+            rooms.sort_by_key(|(room, joined)| (Reverse(*joined), *room));
+            rooms.dedup();
+            rooms
+        }
+        // As the look-up of networks calls the instances of an application service.
+        RoomNetwork::ThirdParty(instance) => match instance.split_once('|') {
+            Some((service, network)) => tx.network_rooms(Some((service, network)))?,
+            None => Vec::new(),
+        },
+        _ => Vec::new(),
     })
 }
 

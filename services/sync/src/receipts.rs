@@ -143,10 +143,7 @@ impl Mark {
             &self.event_id,
             now,
         )?;
-        // What is read of a thread is looked up in its receipts.
-        if !matches!(self.thread, ReceiptThread::Thread(_)) {
-            tx.set_read_position(user, room, pos)?;
-        }
+        tx.set_read_position(user, room, &self.thread, pos)?;
         Ok(())
     }
 }

@@ -1,8 +1,14 @@
 //! One sync response, from one snapshot.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashSet},
+};
 
-use luxchat_store::{Position, ReadTx, RoomAccountData, RoomNid, UserNid, UserRoom};
+use luxchat_store::{
+    PUSH_RULES, Position, ReadTx, RoomAccountData, RoomNid, Store, UserNid, UserRoom,
+    push_rules_content,
+};
 use ruma::{
     RoomId, UserId,
     api::client::{
@@ -10,16 +16,15 @@ use ruma::{
         sync::sync_events::{DeviceLists, v3},
     },
     events::{AnyGlobalAccountDataEvent, AnyRoomAccountDataEvent, room::member::MembershipState},
-    push::Ruleset,
     serde::Raw,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    Result, SyncRequest, SyncToken, Typing, Viewer,
-    client_event::{raw, value},
-    filter::{wants_account_data, wants_room, wants_type},
+    Presence, Result, SyncRequest, SyncToken, Typing, Viewer,
+    client_event::raw,
+    filter::{wants_room, wants_type, wants_type_of},
     history::HistoryKeys,
 };
 
@@ -29,20 +34,43 @@ pub(crate) const TO_DEVICE: u32 = 100;
 /// Ignored users that are told apart.
 const IGNORED_USERS: usize = 1_000;
 
+/// Up to this many rooms that changed on the server, it is cheaper to ask whether the user is in each than to look at all
+/// of the user's rooms.
+const FEW_ROOMS: usize = 200;
+
+/// What is not in the store's tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) store: Store,
+    pub(crate) typing: Typing,
+    pub(crate) presence: Presence,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) now_ms: u64,
+}
+
+/// Rooms that there may be news of.
+#[derive(Debug)]
+pub(crate) struct UserRooms {
+    pub(crate) rooms: Vec<UserRoom>,
+    /// The rooms that were looked at, the user's or not; `None`: all of the user's.
+    pub(crate) asked: Option<BTreeSet<RoomNid>>,
+}
+
 /// A response in the making.
 #[derive(Debug)]
 pub(crate) struct Pass<'p, 'tx> {
     pub(crate) tx: &'p ReadTx<'tx>,
     pub(crate) viewer: &'p Viewer,
     pub(crate) request: &'p SyncRequest,
-    pub(crate) typing: &'p Typing,
+    pub(crate) live: &'p Live,
     /// The snapshot's position.
     pub(crate) position: Position,
-    pub(crate) now_ms: u64,
     /// Up to where the client has seen everything.
     pub(crate) since: Option<SyncToken>,
     pub(crate) keys: HistoryKeys,
     pub(crate) ignored: HashSet<UserNid>,
+    /// Users whom the viewer got to know with this response.
+    pub(crate) met: RefCell<BTreeSet<UserNid>>,
 }
 
 impl<'p, 'tx> Pass<'p, 'tx> {
@@ -50,44 +78,38 @@ impl<'p, 'tx> Pass<'p, 'tx> {
         tx: &'p ReadTx<'tx>,
         viewer: &'p Viewer,
         request: &'p SyncRequest,
-        typing: &'p Typing,
+        live: &'p Live,
         position: Position,
-        now_ms: u64,
     ) -> Result<Self> {
         Ok(Self {
             tx,
             viewer,
             request,
-            typing,
+            live,
             position,
-            now_ms,
             // A token from a future that a restored backup has not seen: the client starts anew.
             since: request.since.filter(|since| since.position <= position),
             keys: HistoryKeys::of(tx, &viewer.user_id)?,
             ignored: ignored_users(tx, viewer.user)?,
+            met: RefCell::default(),
         })
     }
 
-    /// The response, whether it holds any news, and the rooms that the user is joined to.
-    pub(crate) fn run(&self) -> Result<(v3::Response, bool, BTreeSet<RoomNid>)> {
-        let user_rooms = self
-            .tx
-            .user_rooms(self.viewer.user, self.since_position())?;
-        let joined = user_rooms
-            .iter()
-            .filter(|room| room.membership == MembershipState::Join)
-            .map(|room| room.room)
-            .collect();
+    /// The response, and whether it holds any news.
+    pub(crate) fn run(&self) -> Result<(v3::Response, bool)> {
+        let user_rooms = self.user_rooms()?.rooms;
         let mut response = v3::Response::new(String::new());
         response.rooms = self.rooms(user_rooms)?;
         let since = self.since.map(|since| since.position);
         response.account_data.events = self.account_data_since(since)?;
+        response.presence.events = self.presence_events()?;
         let to_device = self.to_device(&mut response)?;
         response.device_lists = self.device_lists_since(since)?;
         let is_empty = response.rooms.is_empty()
             && response.account_data.is_empty()
             && response.to_device.is_empty()
-            && response.device_lists.is_empty();
+            && response.device_lists.is_empty()
+            && response.presence.is_empty();
         let (user, device_id) = (self.viewer.user, &self.viewer.device_id);
         response.device_one_time_keys_count = self.tx.one_time_key_counts(user, device_id)?;
         let unused = self.tx.unused_fallback_key_types(user, device_id)?;
@@ -97,7 +119,7 @@ impl<'p, 'tx> Pass<'p, 'tx> {
             to_device,
         }
         .to_string();
-        Ok((response, is_empty, joined))
+        Ok((response, is_empty))
     }
 
     pub(crate) fn filter(&self) -> &FilterDefinition {
@@ -115,11 +137,34 @@ impl<'p, 'tx> Pass<'p, 'tx> {
             && matches!(self.tx.user_nid(user_id), Ok(Some(user)) if self.ignored.contains(&user))
     }
 
+    /// The rooms that there may be news of. Where the store remembers which rooms changed since the client was here, and
+    /// those are few, the user's other rooms are not even looked at.
+    pub(crate) fn user_rooms(&self) -> Result<UserRooms> {
+        let (user, since) = (self.viewer.user, self.since_position());
+        let is_incremental = self.since.is_some() && !self.request.full_state;
+        let recent = is_incremental
+            .then(|| self.live.store.rooms_changed_since(since, FEW_ROOMS))
+            .flatten();
+        let Some(mut asked) = recent else {
+            let rooms = self.tx.user_rooms(user, since)?;
+            return Ok(UserRooms { rooms, asked: None });
+        };
+        asked.extend(self.live.typing.rooms_changed_since(since));
+        for data in self.tx.room_account_data_since(user, since)? {
+            asked.insert(data.room);
+        }
+        let rooms = self.tx.user_rooms_among(user, since, &mut asked)?;
+        Ok(UserRooms {
+            rooms,
+            asked: Some(asked),
+        })
+    }
+
     fn rooms(&self, user_rooms: Vec<UserRoom>) -> Result<v3::Rooms> {
         let mut rooms = v3::Rooms::new();
         let mut account_data = self.room_account_data()?;
         let typing: HashSet<RoomNid> = match self.since {
-            Some(since) => self.typing.rooms_changed_since(since.position),
+            Some(since) => self.live.typing.rooms_changed_since(since.position),
             None => Vec::new(),
         }
         .into_iter()
@@ -216,12 +261,12 @@ impl<'p, 'tx> Pass<'p, 'tx> {
         let data = self.tx.account_data_since(self.viewer.user, after)?;
         let mut events = data
             .iter()
-            .filter(|data| wants_account_data(filter, &data.event_type))
+            .filter(|data| wants_type_of(filter, &data.event_type))
             .map(|data| account_data_event(&data.event_type, &data.content))
             .collect::<Result<Vec<_>>>()?;
         // Clients expect rules even of a user who never changed any.
         let has_rules = || data.iter().any(|data| data.event_type == PUSH_RULES);
-        if since.is_none() && wants_account_data(filter, PUSH_RULES) && !has_rules() {
+        if since.is_none() && wants_type_of(filter, PUSH_RULES) && !has_rules() {
             events.push(default_push_rules(&self.viewer.user_id)?);
         }
         Ok(events)
@@ -252,8 +297,6 @@ impl<'p, 'tx> Pass<'p, 'tx> {
     }
 }
 
-const PUSH_RULES: &str = "m.push_rules";
-
 fn account_data_event<T>(event_type: &str, content: &RawValue) -> Result<Raw<T>> {
     #[derive(Serialize)]
     struct Event<'a> {
@@ -268,14 +311,8 @@ fn account_data_event<T>(event_type: &str, content: &RawValue) -> Result<Raw<T>>
 }
 
 fn default_push_rules<T>(user_id: &UserId) -> Result<Raw<T>> {
-    #[derive(Serialize)]
-    struct Content {
-        global: Ruleset,
-    }
-    let content = value(&Content {
-        global: Ruleset::server_default(user_id),
-    })?;
-    account_data_event(PUSH_RULES, &content)
+    let rules = luxchat_store::default_push_rules(user_id);
+    account_data_event(PUSH_RULES, &*push_rules_content(rules)?)
 }
 
 /// Users whose messages and invites a user does not want to see.

@@ -1,8 +1,8 @@
 //! What a sync says of one room.
 
 use luxchat_store::{
-    ClientRow, Position, RoomAccountData, RoomNid, StateSelection, Stretch, UnreadCount, UserNid,
-    UserRoom,
+    ClientRow, InvitePermission, Position, RoomAccountData, RoomNid, StateSelection, Stretch,
+    UnreadCount, UserNid, UserRoom,
 };
 use ruma::{
     RoomId, UInt,
@@ -32,6 +32,9 @@ const LONGEST_TIMELINE: usize = 250;
 
 /// Receipts told of one room.
 pub(crate) const RECEIPTS: u32 = 1_000;
+
+/// The most members of a room whose presence is told to whoever joins it.
+const MET: u32 = 100;
 
 /// What an invited user is shown of a room that this server is in.
 /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#stripped-state).
@@ -82,6 +85,7 @@ impl Pass<'_, '_> {
                 members.extend(self.tx.user_nid(hero)?);
             }
         }
+        self.meet(room.nid, known, &timeline)?;
         let state = self.state(room_id, room.nid, known_state, None, &timeline, members)?;
         if known_state.is_some() && state.members_changed {
             joined.summary = summary(self.tx, room.nid, self.viewer.user)?;
@@ -99,6 +103,20 @@ impl Pass<'_, '_> {
             || !joined.account_data.is_empty();
         self.count_unread(room.nid, &mut joined)?;
         Ok(has_news.then_some(joined))
+    }
+
+    /// Notes whom the user gets to know: all members of a small room that is new to them, and whoever came to one.
+    fn meet(&self, room: RoomNid, known: Option<Position>, timeline: &Timeline) -> Result<()> {
+        if self.since.is_none() {
+            return Ok(());
+        }
+        let mut met = self.met.borrow_mut();
+        if known.is_none() && !self.tx.has_more_members(room, MET)? {
+            met.extend(self.tx.joined_users(room, MET)?);
+        }
+        let members = timeline.rows.iter().filter(|row| row.is_membership);
+        met.extend(members.map(|row| row.sender));
+        Ok(())
     }
 
     /// A room that the user left, up to where they did.
@@ -138,10 +156,12 @@ impl Pass<'_, '_> {
         Ok(left)
     }
 
-    /// A room that the user is invited to, unless by somebody they ignore.
+    /// A room that the user is invited to, unless by somebody they ignore or want no invites of.
     pub(crate) fn invited_room(&self, user_room: &UserRoom) -> Result<Option<v3::InvitedRoom>> {
         let invite = self.tx.client_event_by_nid(user_room.event)?;
-        if self.ignored.contains(&invite.sender) {
+        let inviter = self.tx.user_id(invite.sender)?;
+        let permission = self.tx.invite_permission(self.viewer.user, &inviter)?;
+        if self.ignored.contains(&invite.sender) || permission != InvitePermission::Allowed {
             return Ok(None);
         }
         let mut room = v3::InvitedRoom::new();
@@ -161,7 +181,7 @@ impl Pass<'_, '_> {
         Composer {
             tx: self.tx,
             viewer: self.viewer,
-            now_ms: self.now_ms,
+            now_ms: self.live.now_ms,
             room_id: None,
         }
     }
@@ -262,7 +282,7 @@ impl Pass<'_, '_> {
         }
         let after = known.unwrap_or(Position::START);
         let receipts = self.tx.room_receipts(room, after, RECEIPTS)?;
-        let typing = self.typing.changed_since(room, after);
+        let typing = self.live.typing.changed_since(room, after);
         // That nobody types is no news to whoever just came.
         let typing = typing.filter(|users| known.is_some() || !users.is_empty());
         ephemeral::events(

@@ -1,6 +1,6 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use luxchat_store::{Position, ReadTx, RoomNid, Store, Topic, UserNid};
+use luxchat_store::{Position, ReadTx, Store, UserNid};
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::client::{filter::FilterDefinition, sync::sync_events::v3},
@@ -8,8 +8,11 @@ use ruma::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    RelationFilter, Result, SyncToken, Typing, response::Pass, search_index::SearchIndex,
+    Presence, RelationFilter, Result, SyncToken, Typing,
+    response::{Live, Pass},
+    search_index::SearchIndex,
     sliding::Connections,
+    watch::Watches,
 };
 
 /// The longest that a sync waits for something to happen.
@@ -48,6 +51,8 @@ pub struct SyncRequest {
 pub struct Sync {
     pub(crate) store: Store,
     typing: Typing,
+    presence: Presence,
+    pub(crate) watches: Watches,
     pub(crate) connections: Connections,
     pub(crate) search_index: SearchIndex,
     /// Milliseconds since the Unix epoch.
@@ -59,17 +64,18 @@ pub(crate) struct Look<T> {
     pub(crate) found: T,
     pub(crate) is_empty: bool,
     pub(crate) position: Position,
-    pub(crate) joined: BTreeSet<RoomNid>,
 }
 
 impl Sync {
-    /// Reads of `store`, with the typing users of `typing`.
-    pub fn new(store: Store, typing: Typing) -> Self {
+    /// Reads of `store`, with who types and who is there.
+    pub fn new(store: Store, typing: Typing, presence: Presence) -> Self {
         Self {
             started_ms: store.clock().now_ms(),
             search_index: SearchIndex::new(store.clone()),
             store,
             typing,
+            presence,
+            watches: Watches::default(),
             connections: Connections::default(),
         }
     }
@@ -88,14 +94,12 @@ impl Sync {
         let timeout = if waits { timeout } else { Duration::ZERO };
         self.wait_for_news(user, timeout, |seen| {
             let (viewer, request) = (Arc::clone(&viewer), Arc::clone(&request));
-            self.look(seen, move |tx, typing, position, now_ms| {
-                let pass = Pass::new(tx, &viewer, &request, typing, position, now_ms)?;
-                let (found, is_empty, joined) = pass.run()?;
+            self.look(seen, move |tx, live, position| {
+                let (found, is_empty) = Pass::new(tx, &viewer, &request, live, position)?.run()?;
                 Ok(Look {
                     found,
                     is_empty,
                     position,
-                    joined,
                 })
             })
         })
@@ -119,47 +123,47 @@ impl Sync {
         if !newest.is_empty || timeout.is_zero() {
             return Ok(newest.found);
         }
+        let mut watch = self.watch(user, self.watches.take(user)).await?;
         loop {
-            let rooms = newest.joined.iter().copied().map(Topic::Room);
-            let listener = self
-                .store
-                .listen(rooms.chain(std::iter::once(Topic::User(user))));
-            // What came between the look and the listener woke nobody.
-            loop {
-                if let Some(newer) = look(newest.position).await? {
-                    let same_rooms = newer.joined == newest.joined;
-                    newest = newer;
-                    if !newest.is_empty {
-                        return Ok(newest.found);
-                    }
-                    if !same_rooms {
-                        break;
-                    }
+            // What came between the look and the watch woke nobody.
+            if let Some(newer) = look(newest.position).await? {
+                newest = newer;
+                if !newest.is_empty {
+                    break;
                 }
-                // What changes without end, and is nothing to this user, must not put the answer off.
-                let is_late = Instant::now() >= deadline;
-                if is_late || timeout_at(deadline, listener.changed()).await.is_err() {
-                    return Ok(newest.found);
-                }
+                // The user may have come to another room, with nothing to show for it.
+                watch = self.watch(user, Some(watch)).await?;
+            } else if timeout_at(deadline, watch.changed()).await.is_err() {
+                break;
+            }
+            // What changes without end, and is nothing to this user, must not put the answer off.
+            if Instant::now() >= deadline {
+                break;
             }
         }
+        self.watches.put(user, watch);
+        Ok(newest.found)
     }
 
     /// Looks with `read`, unless the store still stands at a position.
     pub(crate) async fn look<T: Send + 'static>(
         &self,
         seen: Position,
-        read: impl FnOnce(&ReadTx<'_>, &Typing, Position, u64) -> Result<Look<T>> + Send + 'static,
+        read: impl FnOnce(&ReadTx<'_>, &Live, Position) -> Result<Look<T>> + Send + 'static,
     ) -> Result<Option<Look<T>>> {
-        let typing = self.typing.clone();
-        let now_ms = self.store.clock().now_ms();
+        let live = Live {
+            store: self.store.clone(),
+            typing: self.typing.clone(),
+            presence: self.presence.clone(),
+            now_ms: self.store.clock().now_ms(),
+        };
         self.store
             .read(move |tx| {
                 let position = tx.position()?;
                 if position == seen {
                     return Ok(None);
                 }
-                read(tx, &typing, position, now_ms).map(Some)
+                read(tx, &live, position).map(Some)
             })
             .await
     }

@@ -24,6 +24,7 @@ async fn receipt(
     session: Session,
     Matrix(request): Matrix<create_receipt::Request>,
 ) -> Answer<create_receipt::Response> {
+    state.presence.note_activity(session.user_nid);
     let (user_id, room_id) = (&session.user_id, &request.room_id);
     let receipts = &state.receipts;
     let kind = match request.receipt_type {

@@ -57,6 +57,7 @@ async fn sync(
         acknowledge_to_device(&state, &session, since).await?;
     }
     let (filter, relations) = filter(&state, &session, more.filter.as_deref()).await?;
+    let set_presence = request.set_presence;
     let request = SyncRequest {
         since,
         filter,
@@ -65,8 +66,10 @@ async fn sync(
         use_state_after: request.use_state_after || unstable_state_after,
         timeout: request.timeout.unwrap_or_default(),
     };
+    let viewer = session.viewer();
+    let _there = state.presence.sync(&viewer, set_presence).await?;
     Ok(SyncReply {
-        response: state.sync.sync_v3(session.viewer(), request).await?,
+        response: state.sync.sync_v3(viewer, request).await?,
         unstable_state_after,
     })
 }
@@ -80,7 +83,11 @@ async fn sync_sliding(
     if let (Some(true), Some(since)) = (to_device.enabled, &to_device.since) {
         acknowledge_to_device(&state, &session, since.parse()?).await?;
     }
-    let response = state.sync.sync_sliding(session.viewer(), request).await?;
+    let viewer = session.viewer();
+    let _there = (state.presence)
+        .sync(&viewer, request.set_presence.clone())
+        .await?;
+    let response = state.sync.sync_sliding(viewer, request).await?;
     Ok(Reply(response))
 }
 

@@ -21,6 +21,7 @@ async fn typing(
     if request.user_id != session.user_id {
         return Err(ApiError::forbidden("You cannot type for somebody else").into());
     }
+    state.presence.note_activity(session.user_nid);
     let (user_id, room_id) = (request.user_id, request.room_id);
     let (servers, is_typing) = match request.state {
         Typing::Yes(info) => {

@@ -173,7 +173,10 @@ async fn receive_edu(state: &State, origin: &ServerName, edu: Edu) -> Result<(),
             }
             return seen(state.typing.receive(origin, content).await);
         }
-        // Presence is not kept; what is unknown cannot be.
+        Edu::Presence(content) => {
+            return seen(state.presence.receive(origin, content).await);
+        }
+        // What is unknown cannot be kept.
         _ => Ok(()),
     };
     match result {

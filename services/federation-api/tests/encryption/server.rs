@@ -9,7 +9,7 @@ use luxchat_federation_api::{Config, Services, router};
 use luxchat_media::Media;
 use luxchat_rooms::{Join, Rooms};
 use luxchat_store::{Error, Position, ReadTx, Store, Topic};
-use luxchat_sync::{Receipts, Typing};
+use luxchat_sync::{Presence, Receipts, Typing};
 use ruma::{
     OwnedDeviceId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
     api::client::room::create_room::v3::{Request, RoomPreset},
@@ -63,6 +63,7 @@ impl Server {
             rooms: rooms.clone(),
             encryption: encryption.clone(),
             typing: Typing::new(store.clone()),
+            presence: Presence::new(store.clone(), true),
             receipts: Receipts::new(store.clone()),
             media: Media::open(
                 store.clone(),

@@ -10,7 +10,7 @@ use luxchat_federation_api::{Config, Services, router};
 use luxchat_media::Media;
 use luxchat_rooms::{Join, Rooms, SendEvent};
 use luxchat_store::Store;
-use luxchat_sync::{Receipts, Typing};
+use luxchat_sync::{Presence, Receipts, Typing};
 use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
     api::{
@@ -65,6 +65,7 @@ impl Server {
             rooms: rooms.clone(),
             encryption,
             typing: typing.clone(),
+            presence: Presence::new(store.clone(), true),
             receipts: Receipts::new(store.clone()),
             media: Media::open(
                 store.clone(),

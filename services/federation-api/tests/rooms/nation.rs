@@ -13,7 +13,7 @@ use luxchat_federation_api::{Config, Services, router};
 use luxchat_media::Media;
 use luxchat_rooms::{Join, Moderate, Received, Rooms, SendEvent};
 use luxchat_store::{Clock, Event, ManualClock, Pdu, Position, Store};
-use luxchat_sync::{Receipts, Typing};
+use luxchat_sync::{Presence, Receipts, Typing};
 use ruma::{
     CanonicalJsonObject, EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId,
     RoomVersionId, ServerName, UserId,
@@ -78,6 +78,7 @@ impl Nation {
             rooms: rooms.clone(),
             encryption,
             typing: Typing::new(store.clone()),
+            presence: Presence::new(store.clone(), true),
             receipts: Receipts::new(store.clone()),
             media: Media::open(
                 store.clone(),

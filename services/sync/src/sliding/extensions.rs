@@ -189,7 +189,7 @@ impl SlidingPass<'_, '_> {
             } else {
                 self.last
             };
-            let Some(users) = self.base.typing.changed_since(room, since) else {
+            let Some(users) = self.base.live.typing.changed_since(room, since) else {
                 continue;
             };
             // That nobody types is no news to whoever just came.

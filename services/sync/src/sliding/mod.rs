@@ -57,18 +57,17 @@ impl Sync {
         let look = |seen| {
             let (viewer, request, known) =
                 (Arc::clone(&viewer), Arc::clone(&request), Arc::clone(known));
-            self.look(seen, move |tx, typing, position, now_ms| {
+            self.look(seen, move |tx, live, position| {
                 let classic = SyncRequest {
                     since: known.position.map(SyncToken::at),
                     ..SyncRequest::default()
                 };
-                let base = Pass::new(tx, &viewer, &classic, typing, position, now_ms)?;
+                let base = Pass::new(tx, &viewer, &classic, live, position)?;
                 let told = SlidingPass::new(base, &request, &known).run()?;
                 Ok(Look {
                     found: (told.response, told.next),
                     is_empty: told.is_empty,
                     position,
-                    joined: told.joined,
                 })
             })
         };

@@ -17,7 +17,10 @@ use super::{
     scope::{Detail, Scope},
     windows::{Facts, Windows, direct_rooms},
 };
-use crate::{Result, response::Pass};
+use crate::{
+    Result,
+    response::{Pass, UserRooms},
+};
 
 /// Rooms in one response. The rest comes with the next one, which does not wait.
 const ROOMS: usize = 500;
@@ -28,8 +31,6 @@ pub(super) struct Told {
     /// What it knows then.
     pub(super) next: Known,
     pub(super) is_empty: bool,
-    /// The rooms that the user is joined to.
-    pub(super) joined: BTreeSet<RoomNid>,
 }
 
 /// A response in the making.
@@ -63,18 +64,9 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
     }
 
     pub(super) fn run(mut self) -> Result<Told> {
-        let user_rooms = self.base.tx.user_rooms(self.base.viewer.user, self.last)?;
-        let is_joined = |room: &&UserRoom| room.membership == MembershipState::Join;
-        let joined: BTreeSet<RoomNid> = user_rooms
-            .iter()
-            .filter(is_joined)
-            .map(|room| room.room)
-            .collect();
-        self.changed = user_rooms
-            .into_iter()
-            .map(|room| (room.room, room))
-            .collect();
-        let moved = self.update_facts(&joined)?;
+        let UserRooms { rooms, asked } = self.base.user_rooms()?;
+        self.changed = rooms.into_iter().map(|room| (room.room, room)).collect();
+        let moved = self.update_facts(asked.as_ref())?;
         let windows = self.windows(moved)?;
         let subscribed = self.subscribed()?;
         let scope = Scope::of(
@@ -98,7 +90,6 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
             is_empty: response.rooms.is_empty() && !has_news,
             response,
             next: self.next,
-            joined,
         })
     }
 
@@ -108,7 +99,7 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
     }
 
     /// Reads anew what lists sort and filter by, where something happened. Says whether anything did.
-    fn update_facts(&mut self, joined: &BTreeSet<RoomNid>) -> Result<bool> {
+    fn update_facts(&mut self, asked: Option<&BTreeSet<RoomNid>>) -> Result<bool> {
         let (tx, user) = (self.base.tx, self.base.viewer.user);
         let mut fresh: Vec<(RoomNid, Option<Facts>)> = Vec::new();
         for room in self.changed.values() {
@@ -129,17 +120,23 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
                 fresh.push((room.room, Some(facts)));
             }
         }
-        // Whoever leaves and forgets a room in one go hears no more of it.
-        for (room, facts) in self.known.facts.iter() {
-            let is_gone = match &facts.membership {
-                MembershipState::Join => !joined.contains(room),
-                _ => tx
-                    .member(*room, user)?
-                    .is_none_or(|member| member.forgotten),
-            };
-            if is_gone && !self.changed.contains_key(room) {
-                fresh.push((*room, None));
-                Arc::make_mut(&mut self.next.rooms).remove(room);
+        // What a room's state lost by resolution leaves no trace of the user.
+        let known = &self.known.facts;
+        let suspects: Vec<RoomNid> = match asked {
+            Some(asked) => asked
+                .iter()
+                .filter(|room| known.contains_key(room))
+                .copied()
+                .collect(),
+            None => known.keys().copied().collect(),
+        };
+        for room in suspects {
+            if self.changed.contains_key(&room) {
+                continue;
+            }
+            if tx.member(room, user)?.is_none_or(|member| member.forgotten) {
+                fresh.push((room, None));
+                Arc::make_mut(&mut self.next.rooms).remove(&room);
             }
         }
         let moved = !fresh.is_empty();

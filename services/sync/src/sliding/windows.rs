@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use luxchat_store::{EventNid, Position, ReadTx, RoomNid, UserNid, UserRoom};
+use luxchat_store::{EventNid, InvitePermission, Position, ReadTx, RoomNid, UserNid, UserRoom};
 use ruma::{
     OwnedRoomId, UInt,
     api::client::sync::sync_events::v5::request::{List, ListFilters},
@@ -44,6 +44,8 @@ pub(super) struct Facts {
     pub(super) bump_stamp: u64,
     /// Who invited the user, if somebody did.
     inviter: Option<UserNid>,
+    /// Whether the user wants no invites of them.
+    is_unwanted: bool,
     is_encrypted: bool,
     room_type: Option<String>,
 }
@@ -81,21 +83,28 @@ impl Facts {
         } else {
             None
         };
+        let permission = match inviter {
+            Some(inviter) => tx.invite_permission(user, &tx.user_id(inviter)?)?,
+            None => InvitePermission::Allowed,
+        };
         Ok(Self {
             membership: room.membership.clone(),
             event: room.event,
             seq: room.seq,
             bump_stamp: u64::try_from(bump).unwrap_or(0),
             inviter,
+            is_unwanted: permission != InvitePermission::Allowed,
             is_encrypted,
             room_type,
         })
     }
 
-    /// Whether the user was invited by somebody whom they ignore.
+    /// Whether the user was invited by somebody whom they ignore or want no invites of.
     pub(super) fn is_ignored(&self, ignored: &HashSet<UserNid>) -> bool {
-        self.inviter
-            .is_some_and(|inviter| ignored.contains(&inviter))
+        self.is_unwanted
+            || self
+                .inviter
+                .is_some_and(|inviter| ignored.contains(&inviter))
     }
 
     fn passes(&self, filters: &ListFilters, is_direct: bool) -> bool {

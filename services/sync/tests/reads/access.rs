@@ -86,7 +86,7 @@ async fn missing_history_is_to_be_asked_for() {
     let viewer = world.viewer(alice()).await;
     let page = world
         .sync
-        .messages(viewer, backward(None, 50))
+        .messages(viewer, backward(None, 50), RelationFilter::default())
         .await
         .unwrap();
     assert!(page.wants_backfill);

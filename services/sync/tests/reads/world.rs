@@ -12,7 +12,7 @@ use luxchat_store::{
     Config, Coordinate, EventStatus, ManualClock, NewEvent, Pdu, Position, StateChange, Store,
     Topic, UserNid, Visibility, WriteTx,
 };
-use luxchat_sync::{Receipts, Sync, SyncRequest, SyncToken, Typing, Viewer};
+use luxchat_sync::{Presence, Receipts, Sync, SyncRequest, SyncToken, Typing, Viewer};
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, UserId,
     api::client::{filter::FilterDefinition, sync::sync_events::v3},
@@ -40,6 +40,7 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) sync: Sync,
     pub(crate) typing: Typing,
+    pub(crate) presence: Presence,
     pub(crate) receipts: Receipts,
     events: AtomicU64,
     _dir: tempfile::TempDir,
@@ -73,8 +74,10 @@ impl World {
                 .unwrap();
         }
         let typing = Typing::new(store.clone());
+        let presence = Presence::new(store.clone(), true);
         Self {
-            sync: Sync::new(store.clone(), typing.clone()),
+            sync: Sync::new(store.clone(), typing.clone(), presence.clone()),
+            presence,
             receipts: Receipts::new(store.clone()),
             typing,
             store,
@@ -209,11 +212,10 @@ impl World {
         if let Some(state_key) = put.state_key {
             event["state_key"] = state_key.into();
         }
-        let notifies = put.event_type == "m.room.message";
         let pdu = Pdu::parse(event_id.clone(), event.to_string(), EventStatus::Accepted).unwrap();
         let room_id = put.room.to_owned();
         self.store
-            .write(move |tx| insert(tx, &room_id, &pdu, notifies))
+            .write(move |tx| insert(tx, &room_id, &pdu))
             .await
             .unwrap();
         event_id
@@ -307,12 +309,7 @@ pub(crate) fn room_id(id: &str) -> OwnedRoomId {
     id.try_into().unwrap()
 }
 
-fn insert(
-    tx: &mut WriteTx<'_>,
-    room_id: &RoomId,
-    pdu: &Pdu,
-    notifies: bool,
-) -> luxchat_store::Result<()> {
+fn insert(tx: &mut WriteTx<'_>, room_id: &RoomId, pdu: &Pdu) -> luxchat_store::Result<()> {
     let mut room = tx.room_by_id(room_id)?.unwrap();
     let head = match room.current {
         Some(head) => head,
@@ -336,7 +333,6 @@ fn insert(
             after: Some(after),
             is_own,
             outgoing: is_own,
-            notifies,
         })?
         .unwrap();
     if let Some(key) = inserted.state_key {
@@ -366,7 +362,6 @@ fn insert_beside(tx: &mut WriteTx<'_>, pdu: &Pdu, behind: i64) -> luxchat_store:
             after: Some(after),
             is_own: false,
             outgoing: false,
-            notifies: false,
         })?
         .unwrap();
     let change = StateChange {
