@@ -24,6 +24,19 @@ CREATE TABLE aliases (
     creator_nid INTEGER NOT NULL REFERENCES users
 ) STRICT;
 
+CREATE TABLE application_services (
+    service_id TEXT NOT NULL PRIMARY KEY,
+    -- Every event up to this position is in a transaction that was made.
+    event_seq  INTEGER NOT NULL,
+    -- The number of the transaction last made.
+    txn        INTEGER NOT NULL,
+    -- Its body, as it was first sent, until the service has taken it.
+    pending    TEXT,
+    -- Failed attempts in a row, and when to try again (milliseconds since the Unix epoch).
+    failures   INTEGER NOT NULL DEFAULT 0,
+    retry_ts   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
 CREATE TABLE audit_log (
     audit_nid INTEGER NOT NULL PRIMARY KEY,
     ts        INTEGER NOT NULL,
@@ -88,6 +101,28 @@ CREATE TABLE current_state (
     PRIMARY KEY (room_nid, state_key_nid)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE delayed_events (
+    -- Random, and all that it takes to restart, cancel or send the event.
+    delay_id     TEXT NOT NULL PRIMARY KEY,
+    user_nid     INTEGER NOT NULL REFERENCES users,
+    room_nid     INTEGER NOT NULL REFERENCES rooms ON DELETE CASCADE,
+    event_type   TEXT NOT NULL,
+    -- NULL for a message event.
+    state_key    TEXT,
+    content      TEXT NOT NULL,
+    delay_ms     INTEGER NOT NULL,
+    due_ms       INTEGER NOT NULL,
+    -- The global position when it was asked for: state that somebody else set since then takes its place.
+    seq          INTEGER NOT NULL,
+    -- The request that asked for it; txn_id is NULL for one that cannot be told from another.
+    device_id    TEXT NOT NULL,
+    txn_id       TEXT,
+    -- Each NULL while it is still to be sent; afterwards, one of the others says how it ended, or it was cancelled.
+    finalised_ms INTEGER,
+    event_id     TEXT,
+    error        TEXT
+) STRICT;
+
 CREATE TABLE destinations (
     server_nid      INTEGER NOT NULL PRIMARY KEY REFERENCES servers,
     -- Cursors: everything up to these positions is acknowledged.
@@ -148,6 +183,8 @@ CREATE TABLE event_relations (
     pos       INTEGER NOT NULL,
     child_nid INTEGER NOT NULL REFERENCES events,
     rel_type  TEXT NOT NULL,
+    -- The root of the thread that the child is in, by its own relation or by that of what it relates to.
+    thread_id TEXT,
     -- Whether the child counts as unread for those who have not seen it.
     notifies  INTEGER NOT NULL CHECK (notifies IN (0, 1)),
     PRIMARY KEY (room_nid, parent_id, pos)
@@ -209,6 +246,8 @@ CREATE TABLE highlights (
     user_nid INTEGER NOT NULL REFERENCES users,
     room_nid INTEGER NOT NULL REFERENCES rooms,
     pos      INTEGER NOT NULL,
+    -- 1 for an event that is not part of rooms.notify_count: it counts as unread for this user alone.
+    is_extra INTEGER NOT NULL CHECK (is_extra IN (0, 1)),
     PRIMARY KEY (user_nid, room_nid, pos)
 ) STRICT, WITHOUT ROWID;
 
@@ -298,6 +337,13 @@ CREATE TABLE missing_prevs (
     PRIMARY KEY (room_nid, event_id, child_nid)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE network_rooms (
+    service_id TEXT NOT NULL,
+    network_id TEXT NOT NULL,
+    room_nid   INTEGER NOT NULL REFERENCES rooms,
+    PRIMARY KEY (service_id, network_id, room_nid)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE one_time_keys (
     user_nid   INTEGER NOT NULL REFERENCES users,
     device_id  TEXT NOT NULL,
@@ -327,6 +373,11 @@ CREATE TABLE pending_redactions (
     PRIMARY KEY (room_nid, event_id, redaction_nid)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE presence_status (
+    user_nid   INTEGER NOT NULL PRIMARY KEY REFERENCES users,
+    status_msg TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE profile_fields (
     user_nid INTEGER NOT NULL REFERENCES users,
     field    TEXT NOT NULL,
@@ -339,12 +390,39 @@ CREATE TABLE published_rooms (
     room_nid INTEGER NOT NULL PRIMARY KEY REFERENCES rooms
 ) STRICT;
 
+CREATE TABLE pushers (
+    pusher_nid          INTEGER NOT NULL PRIMARY KEY,
+    user_nid            INTEGER NOT NULL,
+    -- The device that set it; it goes with it.
+    device_id           TEXT NOT NULL,
+    app_id              TEXT NOT NULL,
+    pushkey             TEXT NOT NULL,
+    app_display_name    TEXT NOT NULL,
+    device_display_name TEXT NOT NULL,
+    profile_tag         TEXT,
+    lang                TEXT NOT NULL,
+    -- Of the push gateway.
+    url                 TEXT NOT NULL,
+    -- A JSON object: what the client wants to be passed on to the gateway.
+    data                TEXT NOT NULL,
+    -- When the client last set it, in milliseconds since the Unix epoch.
+    set_ts              INTEGER NOT NULL,
+    -- The global position up to which every event is delivered, or was none to deliver.
+    cursor              INTEGER NOT NULL,
+    UNIQUE (user_nid, app_id, pushkey),
+    FOREIGN KEY (user_nid, device_id) REFERENCES devices ON DELETE CASCADE
+) STRICT;
+
 CREATE TABLE read_positions (
     user_nid   INTEGER NOT NULL REFERENCES users,
     room_nid   INTEGER NOT NULL REFERENCES rooms,
-    -- events.pos and events.notify_ord of the event read.
+    -- events.pos of the user's join: older events are none of their notifications.
+    joined_pos INTEGER NOT NULL,
+    -- events.pos and events.notify_ord of the event up to which the user has read what is outside of threads.
     pos        INTEGER NOT NULL,
     notify_ord INTEGER NOT NULL,
+    -- Up to here everything is read, in threads too. Never beyond pos.
+    all_pos    INTEGER NOT NULL,
     -- The global position at which the user read.
     seq        INTEGER NOT NULL,
     PRIMARY KEY (user_nid, room_nid)
@@ -379,6 +457,12 @@ CREATE TABLE received_transactions (
     response    TEXT NOT NULL,
     received_ts INTEGER NOT NULL,
     PRIMARY KEY (server_nid, txn_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE redacted_notifications (
+    room_nid INTEGER NOT NULL REFERENCES rooms,
+    pos      INTEGER NOT NULL,
+    PRIMARY KEY (room_nid, pos)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE registration_tokens (
@@ -499,6 +583,15 @@ CREATE TABLE stripped_state (
     PRIMARY KEY (room_nid, user_nid)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE thread_reads (
+    user_nid  INTEGER NOT NULL REFERENCES users,
+    room_nid  INTEGER NOT NULL REFERENCES rooms,
+    -- The event id of the thread's root.
+    thread_id TEXT NOT NULL,
+    pos       INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, room_nid, thread_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE tips (
     room_nid  INTEGER NOT NULL REFERENCES rooms,
     event_nid INTEGER NOT NULL REFERENCES events,
@@ -554,9 +647,23 @@ CREATE INDEX client_transactions_by_age ON client_transactions (created_ts);
 
 CREATE INDEX client_transactions_by_event ON client_transactions (event_nid) WHERE event_nid IS NOT NULL;
 
+CREATE INDEX delayed_events_by_room ON delayed_events (room_nid);
+
+CREATE UNIQUE INDEX delayed_events_by_transaction ON delayed_events (user_nid, device_id, room_nid, txn_id)
+    WHERE txn_id IS NOT NULL;
+
+CREATE INDEX delayed_events_by_user ON delayed_events (user_nid, due_ms);
+
+CREATE INDEX delayed_events_due ON delayed_events (due_ms) WHERE finalised_ms IS NULL;
+
+CREATE INDEX delayed_events_finalised ON delayed_events (finalised_ms) WHERE finalised_ms IS NOT NULL;
+
 CREATE INDEX device_changes_by_user ON device_changes (user_nid, seq);
 
 CREATE INDEX device_lists_by_seq ON device_lists (seq);
+
+CREATE INDEX event_relations_in_threads ON event_relations (room_nid, pos, thread_id, notifies)
+    WHERE thread_id IS NOT NULL;
 
 CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, pos, parent_id)
     WHERE rel_type = 'm.thread';
@@ -566,6 +673,10 @@ CREATE UNIQUE INDEX events_by_pos ON events (room_nid, pos) WHERE pos IS NOT NUL
 CREATE INDEX events_by_time ON events (room_nid, origin_server_ts, pos) WHERE pos IS NOT NULL;
 
 CREATE INDEX events_outgoing ON events (seq) WHERE is_outgoing = 1;
+
+CREATE INDEX events_placed_late ON events (seq) WHERE seq <> event_nid;
+
+CREATE INDEX highlights_by_event ON highlights (room_nid, pos);
 
 CREATE INDEX local_media_by_age ON local_media (created_ts);
 
@@ -579,6 +690,8 @@ CREATE INDEX members_by_seq ON members (seq);
 
 CREATE INDEX members_by_user ON members (user_nid, membership);
 
+CREATE INDEX members_by_user_seq ON members (user_nid, seq);
+
 CREATE INDEX one_time_keys_claimed ON one_time_keys (user_nid, device_id, algorithm, claimed_at)
     WHERE claimed_at IS NOT NULL;
 
@@ -587,6 +700,12 @@ CREATE INDEX one_time_keys_unclaimed ON one_time_keys (user_nid, device_id, algo
 CREATE INDEX pending_media_by_expiry ON pending_media (expires_ts);
 
 CREATE INDEX pending_media_by_uploader ON pending_media (uploader_nid, expires_ts);
+
+CREATE INDEX pushers_by_device ON pushers (user_nid, device_id);
+
+CREATE INDEX pushers_by_key ON pushers (app_id, pushkey);
+
+CREATE INDEX read_positions_by_seq ON read_positions (user_nid, seq);
 
 CREATE INDEX receipts_by_seq ON receipts (room_nid, seq);
 

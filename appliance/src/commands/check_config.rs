@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::{
     config::{Config, SAMPLE},
-    say,
+    say, settings,
 };
 
 /// Say whether a site file is right.
@@ -21,7 +21,7 @@ pub struct Arguments {
 
 /// # Errors
 ///
-/// What is wrong with the file, and where.
+/// What is wrong with the file, or with a registration that it names, and where.
 pub fn run(arguments: Arguments) -> Result<()> {
     if arguments.sample {
         say!("{}", SAMPLE.trim_end());
@@ -29,6 +29,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     let file = arguments.file.context("no file given")?;
     let config = Config::load(&file)?;
+    settings::application_services(&config)?;
     say!(
         "{}: right, for server {}",
         file.display(),

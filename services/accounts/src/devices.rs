@@ -3,7 +3,17 @@
 use luxchat_store::{Device, UserNid, WriteTx};
 use ruma::{DeviceId, OwnedDeviceId};
 
-use crate::{Accounts, Error, Result, Session, login::check_device_name};
+use crate::{
+    Accounts, Error, NewDevice, Result, Session,
+    login::{check_device, check_device_name},
+};
+
+/// Account data of one device, which is named behind a dot: how it notifies.
+/// [MSC3890](https://github.com/matrix-org/matrix-spec-proposals/pull/3890)
+const LOCAL_NOTIFICATION_SETTINGS: [&str; 2] = [
+    "m.local_notification_settings",
+    "org.matrix.msc3890.local_notification_settings",
+];
 
 impl Accounts {
     /// The devices of a session's user.
@@ -44,6 +54,40 @@ impl Accounts {
                     return Err(Error::NoSuchDevice);
                 }
                 Ok(tx.device_changed(user, &device_id)?)
+            })
+            .await
+    }
+
+    /// Makes a device without tokens, as application services do for their users; one that is there is renamed.
+    /// [Spec](https://spec.matrix.org/v1.19/application-service-api/#creating-devices).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`], [`Error::TooMany`], [`Error::Invalid`] for the id.
+    pub async fn create_device(
+        &self,
+        session: &Session,
+        device_id: OwnedDeviceId,
+        name: Option<String>,
+    ) -> Result<()> {
+        let device = NewDevice {
+            device_id: Some(device_id.clone()),
+            display_name: name,
+            refresh: false,
+        };
+        check_device(&device)?;
+        let (user, max_devices) = (session.user_nid, self.config().max_devices);
+        self.store()
+            .write(move |tx| {
+                let name = device.display_name.as_deref();
+                if tx.insert_device(user, &device_id, name)? {
+                    if tx.device_count(user)? > max_devices {
+                        return Err(Error::TooMany("devices"));
+                    }
+                } else if name.is_some() && tx.set_device_name(user, &device_id, name)? {
+                    tx.device_changed(user, &device_id)?;
+                }
+                Ok(())
             })
             .await
     }
@@ -100,6 +144,9 @@ fn delete(
     for device_id in device_ids {
         if tx.delete_device(user, device_id)? {
             tx.delete_device_encryption(user, device_id)?;
+            for event_type in LOCAL_NOTIFICATION_SETTINGS {
+                tx.unset_account_data(user, &format!("{event_type}.{device_id}"))?;
+            }
         }
     }
     Ok(())
@@ -108,7 +155,7 @@ fn delete(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{NewDevice, testing::Fixture};
+    use crate::testing::Fixture;
 
     fn named(id: &str) -> NewDevice {
         NewDevice {

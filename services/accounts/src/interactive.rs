@@ -57,6 +57,10 @@ impl Accounts {
         operation: &'static str,
         auth: Option<&AuthData>,
     ) -> Result<()> {
+        // An application service has no password to show, and full control over its users.
+        if session.service.is_some() {
+            return Ok(());
+        }
         let whose = format!("{}/{}", session.user_nid, session.device_id);
         let exchange = Exchange {
             accounts: self,

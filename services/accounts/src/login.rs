@@ -229,7 +229,7 @@ impl Tokens {
     }
 }
 
-fn check_device(device: &NewDevice) -> Result<()> {
+pub(crate) fn check_device(device: &NewDevice) -> Result<()> {
     let id = device.device_id.as_ref();
     if id.is_some_and(|id| id.as_str().is_empty() || id.as_str().len() > MAX_DEVICE_TEXT) {
         return Err(Error::Invalid {

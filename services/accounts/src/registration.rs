@@ -1,9 +1,9 @@
 //! Making accounts.
 
-use luxchat_store::RegistrationToken;
-use ruma::{OwnedUserId, UserId, push::Ruleset};
+use luxchat_store::{PUSH_RULES, RegistrationToken, default_push_rules, push_rules_content};
+use ruma::{OwnedUserId, UserId};
 
-use crate::{Accounts, Error, Login, NewDevice, RegistrationProof, Result, push_rules};
+use crate::{Accounts, Error, Login, NewDevice, RegistrationProof, Result};
 
 /// The longest registration token, in bytes.
 const MAX_TOKEN: usize = 64;
@@ -52,6 +52,21 @@ impl Accounts {
         self.create_with(account, None).await
     }
 
+    /// Makes an account without a password for a user of an application service, whose names are its own business.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserInUse`], [`Error::InvalidUsername`] for another server's user.
+    pub async fn create_for_service(&self, user_id: &UserId) -> Result<()> {
+        if user_id.server_name() != self.store().server_name() {
+            return Err(Error::InvalidUsername("it is of another server"));
+        }
+        user_id.validate_historical().map_err(|_| {
+            Error::InvalidUsername("it is too long, or has characters that no name may have")
+        })?;
+        self.insert(user_id.to_owned(), None, false, None).await
+    }
+
     /// Logs in an account that was just made.
     ///
     /// # Errors
@@ -59,6 +74,23 @@ impl Accounts {
     /// [`Error::NoSuchAccount`], [`Error::Invalid`] for the device.
     pub async fn login_new(&self, user_id: &UserId, device: NewDevice) -> Result<Login> {
         let account = self.account(user_id).await?;
+        self.start_session(account.user_nid, account.user_id, device)
+            .await
+    }
+
+    /// Logs in a user of an application service, on the service's word.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAccount`], [`Error::Deactivated`], [`Error::Locked`], [`Error::Invalid`] for the device.
+    pub async fn login_of_service(&self, user_id: &UserId, device: NewDevice) -> Result<Login> {
+        let account = self.account(user_id).await?;
+        if account.is_deactivated {
+            return Err(Error::Deactivated);
+        }
+        if account.is_locked {
+            return Err(Error::Locked);
+        }
         self.start_session(account.user_nid, account.user_id, device)
             .await
     }
@@ -160,23 +192,33 @@ impl Accounts {
             }
             None => None,
         };
-        let rules = push_rules::content(Ruleset::server_default(&user_id))?;
-        let (id, is_admin) = (user_id.clone(), account.is_admin);
+        self.insert(user_id.clone(), hash, account.is_admin, token)
+            .await?;
+        Ok(user_id)
+    }
+
+    async fn insert(
+        &self,
+        user_id: OwnedUserId,
+        password_hash: Option<String>,
+        is_admin: bool,
+        token: Option<String>,
+    ) -> Result<()> {
+        let rules = push_rules_content(default_push_rules(&user_id))?;
         self.store()
             .write(move |tx| {
                 let user = tx
-                    .insert_account(&id, hash.as_deref(), is_admin)?
+                    .insert_account(&user_id, password_hash.as_deref(), is_admin)?
                     .ok_or(Error::UserInUse)?;
                 if let Some(token) = token
                     && !tx.use_registration_token(&token)?
                 {
                     return Err(Error::InvalidRegistrationToken);
                 }
-                tx.set_account_data(user, push_rules::EVENT_TYPE, &rules)?;
+                tx.set_account_data(user, PUSH_RULES, &rules)?;
                 Ok(())
             })
-            .await?;
-        Ok(user_id)
+            .await
     }
 
     /// The user id of a new account. Upper case becomes lower, as people write their names.

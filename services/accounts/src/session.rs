@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use luxchat_store::{TokenSession, UserNid};
 use quick_cache::sync::Cache;
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use std::sync::{Mutex, PoisonError};
 
 use crate::secret::TokenHash;
@@ -30,6 +30,15 @@ pub struct Session {
     pub is_locked: bool,
     /// When the access token ends, in milliseconds since the Unix epoch; `None`: with the device.
     pub expires_ts: Option<u64>,
+    /// The id of the application service that acts as the user, where it is not the user.
+    pub service: Option<Arc<str>>,
+}
+
+impl Session {
+    /// Whether the request is made with a device. An application service need not name one: then `device_id` is empty.
+    pub fn has_device(&self) -> bool {
+        !self.device_id.as_str().is_empty()
+    }
 }
 
 impl Accounts {
@@ -79,6 +88,39 @@ impl Accounts {
         Ok(session)
     }
 
+    /// The session of an application service that acts as a user, with one of their devices or with none.
+    /// [Spec](https://spec.matrix.org/v1.19/application-service-api/#identity-assertion).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAccount`], [`Error::Deactivated`], [`Error::NoSuchDevice`].
+    pub async fn session_for_service(
+        &self,
+        service: Arc<str>,
+        user_id: &UserId,
+        device_id: Option<OwnedDeviceId>,
+    ) -> Result<Arc<Session>> {
+        let account = self.account(user_id).await?;
+        if account.is_deactivated {
+            return Err(Error::Deactivated);
+        }
+        if let Some(id) = device_id.clone() {
+            let user = account.user_nid;
+            let found = self.store().read(move |tx| tx.device(user, &id)).await?;
+            found.ok_or(Error::NoSuchDevice)?;
+        }
+        Ok(Arc::new(Session {
+            user_id: account.user_id,
+            user_nid: account.user_nid,
+            device_id: device_id.unwrap_or_else(|| OwnedDeviceId::from("")),
+            is_admin: account.is_admin,
+            is_suspended: account.is_suspended,
+            is_locked: account.is_locked,
+            expires_ts: None,
+            service: Some(service),
+        }))
+    }
+
     fn check_expiry(&self, session: &Session) -> Result<()> {
         let expired = session
             .expires_ts
@@ -100,6 +142,7 @@ impl From<TokenSession> for Session {
             is_suspended: found.is_suspended,
             is_locked: found.is_locked,
             expires_ts: found.access_expires_ts,
+            service: None,
         }
     }
 }
@@ -227,6 +270,7 @@ mod tests {
             is_suspended: false,
             is_locked: false,
             expires_ts: None,
+            service: None,
         });
         let age = sessions.age();
         sessions.forget_user(UserNid(2));

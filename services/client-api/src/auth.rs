@@ -6,9 +6,9 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::{StatusCode, header::AUTHORIZATION, request::Parts};
 use luxchat_accounts::Error as AccountsError;
 use luxchat_http::ApiError;
-use ruma::{UserId, api::error::ErrorKind};
+use ruma::{MilliSecondsSinceUnixEpoch, UserId, api::error::ErrorKind};
 
-use crate::{State, address::ClientAddress, error::Error};
+use crate::{State, address::ClientAddress, error::Error, service};
 
 /// The session of an authenticated request. Endpoints that need one take it as an argument, before the body.
 ///
@@ -41,6 +41,27 @@ impl Session {
         } else {
             Err(ApiError::forbidden("This belongs to another user").into())
         }
+    }
+
+    /// When an event is to seem to have been sent: application services alone may say.
+    /// [Spec](https://spec.matrix.org/v1.19/application-service-api/#timestamp-massaging).
+    pub(crate) fn massaged(
+        &self,
+        timestamp: Option<MilliSecondsSinceUnixEpoch>,
+    ) -> Option<MilliSecondsSinceUnixEpoch> {
+        timestamp.filter(|_| self.service.is_some())
+    }
+
+    /// Makes sure that the request is made with a device: an application service may have named none.
+    ///
+    /// # Errors
+    ///
+    /// 400 `M_MISSING_PARAM`.
+    pub(crate) fn check_device(&self) -> Result<(), Error> {
+        if self.has_device() {
+            return Ok(());
+        }
+        Err(ApiError::missing_param("device_id: this cannot be done without a device").into())
     }
 
     /// Makes sure that the user may act towards others: send, join, knock, invite, change their profile.
@@ -108,6 +129,10 @@ async fn even_locked(parts: &mut Parts, state: &State) -> Result<Option<Session>
     let Some(token) = access_token(parts) else {
         return Ok(None);
     };
+    if let Some(found) = state.application_services.by_token(token) {
+        let session = service::session(state, parts, found).await?;
+        return Ok(Some(Session(session)));
+    }
     let ClientAddress(address) = ClientAddress::of(parts, state.config());
     let session = match state.accounts.authenticate_to_leave(token).await {
         Ok(session) => session,

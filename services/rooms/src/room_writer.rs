@@ -73,9 +73,12 @@ impl<'a, 'c> RoomWriter<'a, 'c> {
 
     /// Builds, authorises, signs and appends an event.
     pub(crate) fn send(&mut self, draft: &Draft) -> Result<Sent> {
-        let event = self
-            .rooms
-            .build(self.tx, &self.room, draft, self.tx.now_ms())?;
+        self.send_at(draft, self.tx.now_ms())
+    }
+
+    /// The same, as if it were sent at a time (milliseconds since the Unix epoch).
+    pub(crate) fn send_at(&mut self, draft: &Draft, now_ms: u64) -> Result<Sent> {
+        let event = self.rooms.build(self.tx, &self.room, draft, now_ms)?;
         let before = self
             .room
             .current

@@ -1,8 +1,8 @@
 // The first process of the container that Complement starts: makes a homeserver's certificate and site file, then
 // becomes luxchat-appliance.
 //
-// Complement's contract: the server's name is in SERVER_NAME, a certificate authority in /complement/ca; clients are
-// served on port 8008 without TLS, other servers on port 8448.
+// Complement's contract: the server's name is in SERVER_NAME, a certificate authority in /complement/ca, registrations of
+// application services in /complement/appservice; clients are served on port 8008 without TLS, other servers on port 8448.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +34,7 @@ const (
 	secret      = "/conformance/registration.secret"
 	template    = "/conformance/site.toml"
 	site        = "/conformance/site.generated.toml"
+	services    = "/complement/appservice/*.yaml"
 	folder      = "/data"
 
 	// The first descriptor that systemd would hand over.
@@ -139,11 +141,23 @@ func writePEM(path, kind string, der []byte) error {
 }
 
 func writeSite(name string) error {
-	text, err := os.ReadFile(template)
+	template, err := os.ReadFile(template)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(site, []byte(strings.ReplaceAll(string(text), "SERVER_NAME", name)), 0o600)
+	text := strings.ReplaceAll(string(template), "SERVER_NAME", name)
+	registrations, err := filepath.Glob(services)
+	if err != nil {
+		return err
+	}
+	if len(registrations) > 0 {
+		quoted := make([]string, len(registrations))
+		for index, path := range registrations {
+			quoted[index] = strconv.Quote(path)
+		}
+		text += "\n[application_services]\nregistrations = [" + strings.Join(quoted, ", ") + "]\n"
+	}
+	return os.WriteFile(site, []byte(text), 0o600)
 }
 
 // A box serves clients without TLS on loopback only, or on a socket it is handed, as systemd would: behind it then

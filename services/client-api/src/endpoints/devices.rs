@@ -1,7 +1,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#device-management>
 
 use axum::Router;
-use luxchat_http::{Endpoints, Matrix, Reply};
+use luxchat_http::{Endpoints, Matrix, Reply, Sparse};
 use ruma::{
     MilliSecondsSinceUnixEpoch, UInt,
     api::client::device::{
@@ -11,7 +11,11 @@ use ruma::{
     },
 };
 
-use crate::{State, auth::Session, error::Answer};
+use crate::{
+    State,
+    auth::Session,
+    error::{Answer, SparseAnswer},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -26,19 +30,19 @@ async fn list(
     state: State,
     session: Session,
     _: Matrix<get_devices::Request>,
-) -> Answer<get_devices::Response> {
+) -> SparseAnswer<get_devices::Response> {
     let devices = state.accounts.devices(&session).await?;
     let devices = devices.into_iter().map(device).collect();
-    Ok(Reply(get_devices::Response::new(devices)))
+    Ok(Sparse(get_devices::Response::new(devices)))
 }
 
 async fn get(
     state: State,
     session: Session,
     Matrix(request): Matrix<get_device::Request>,
-) -> Answer<get_device::Response> {
+) -> SparseAnswer<get_device::Response> {
     let found = state.accounts.device(&session, &request.device_id).await?;
-    Ok(Reply(get_device::Response::new(device(found))))
+    Ok(Sparse(get_device::Response::new(device(found))))
 }
 
 async fn update(
@@ -46,6 +50,11 @@ async fn update(
     session: Session,
     Matrix(request): Matrix<update_device::Request>,
 ) -> Answer<update_device::Response> {
+    if session.service.is_some() {
+        let (id, name) = (request.device_id, request.display_name);
+        state.accounts.create_device(&session, id, name).await?;
+        return Ok(Reply(update_device::Response::new()));
+    }
     // A request without a name changes none, and is an error all the same where there is no such device.
     state.accounts.device(&session, &request.device_id).await?;
     if request.display_name.is_some() {

@@ -42,6 +42,7 @@ async fn upload(
     session: Session,
     Matrix(request): Matrix<upload_keys::Request>,
 ) -> Answer<upload_keys::Response> {
+    session.check_device()?;
     let upload = KeyUpload {
         device_keys: request.device_keys,
         one_time_keys: request.one_time_keys,

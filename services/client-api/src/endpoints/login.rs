@@ -8,8 +8,13 @@ use ruma::api::{
     IncomingRequest, Metadata,
     client::{
         session::{
-            get_login_types::v3::{self as login_types, LoginType, PasswordLoginType},
-            login::v3::{self as login, DiscoveryInfo, HomeserverInfo, LoginInfo, Password},
+            get_login_types::v3::{
+                self as login_types, ApplicationServiceLoginType, LoginType, PasswordLoginType,
+            },
+            login::v3::{
+                self as login, ApplicationService, DiscoveryInfo, HomeserverInfo, LoginInfo,
+                Password,
+            },
             logout::v3 as logout,
             logout_all::v3 as logout_all,
             refresh_token::v3 as refresh,
@@ -19,9 +24,16 @@ use ruma::api::{
     error::{DeserializationError, ErrorKind},
     path_builder::VersionHistory,
 };
+use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
-use crate::{State, address::ClientAddress, auth::LeavingSession, error::Answer};
+use crate::{
+    State,
+    address::ClientAddress,
+    auth::LeavingSession,
+    error::Answer,
+    service::{Claim, check_user},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -32,30 +44,48 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<logout_all::Request, _>(logout_all)
 }
 
-async fn login_types(_: Matrix<login_types::Request>) -> Answer<login_types::Response> {
-    let password = LoginType::Password(PasswordLoginType::new());
-    Ok(Reply(login_types::Response::new(vec![password])))
+async fn login_types(
+    state: State,
+    _: Matrix<login_types::Request>,
+) -> Answer<login_types::Response> {
+    let mut flows = vec![LoginType::Password(PasswordLoginType::new())];
+    if !state.application_services.all().is_empty() {
+        let service = ApplicationServiceLoginType::new();
+        flows.push(LoginType::ApplicationService(service));
+    }
+    Ok(Reply(login_types::Response::new(flows)))
 }
 
 async fn log_in(
     state: State,
     ClientAddress(address): ClientAddress,
+    claim: Claim,
     Matrix(LoginRequest(request)): Matrix<LoginRequest>,
 ) -> Answer<login::Response> {
-    if let Some(limiter) = state.limiter() {
-        limiter.check_login(address)?;
-    }
-    let LoginInfo::Password(proof) = request.login_info else {
-        let message = "Only m.login.password is supported";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::Unknown, message).into());
-    };
-    let user = user_of(&proof)?;
     let device = NewDevice {
         device_id: request.device_id,
         display_name: request.initial_device_display_name,
         refresh: request.refresh_token,
     };
-    let login = state.accounts.login(&user, proof.password, device).await?;
+    let login = match request.login_info {
+        LoginInfo::Password(proof) => {
+            if let Some(limiter) = state.limiter() {
+                limiter.check_login(address)?;
+            }
+            let user = user_of(&proof)?;
+            state.accounts.login(&user, proof.password, device).await?
+        }
+        LoginInfo::ApplicationService(proof) => {
+            let service = claim.proven()?;
+            let user_id = user_of_service(&state, &proof)?;
+            check_user(&state, &user_id, Some(&*service))?;
+            state.accounts.login_of_service(&user_id, device).await?
+        }
+        _ => {
+            let message = "This type of login is not supported";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::Unknown, message).into());
+        }
+    };
 
     let mut response = login::Response::new(login.user_id, login.access_token, login.device_id);
     response.refresh_token = login.refresh_token;
@@ -111,6 +141,24 @@ fn user_of(proof: &Password) -> Result<String, ApiError> {
         (None, Some(user)) => Ok(user),
         (None, None) => Err(ApiError::missing_param("identifier is missing")),
     }
+}
+
+/// The user that an application service logs in.
+fn user_of_service(state: &State, proof: &ApplicationService) -> Result<OwnedUserId, ApiError> {
+    #[expect(deprecated, reason = "old services name the user so")]
+    let legacy = proof.user.as_deref();
+    let name = match (&proof.identifier, legacy) {
+        (Some(UserIdentifier::Matrix(matrix)), _) => &matrix.user,
+        (Some(_), _) => return Err(ApiError::bad_request("Only m.id.user is supported")),
+        (None, Some(user)) => user,
+        (None, None) => return Err(ApiError::missing_param("identifier is missing")),
+    };
+    let user_id = if name.starts_with('@') {
+        UserId::parse(name)
+    } else {
+        UserId::parse_with_server_name(name, state.store.server_name())
+    };
+    user_id.map_err(|error| ApiError::invalid_param(error.to_string()))
 }
 
 /// [`login::Request`], whose own parser takes it for granted that there is a `type`.

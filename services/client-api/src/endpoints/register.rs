@@ -3,20 +3,26 @@
 use axum::Router;
 use http::StatusCode;
 use luxchat_accounts::{NewAccount, NewDevice};
-use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
-use ruma::api::{
-    client::account::{
-        check_registration_token_validity::v1 as token_validity,
-        get_username_availability::v3 as availability,
-        register::{
-            RegistrationKind,
-            v3::{self as register},
+use luxchat_application_services::Service;
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply, Sparse};
+use ruma::{
+    OwnedUserId, UserId,
+    api::{
+        client::account::{
+            check_registration_token_validity::v1 as token_validity,
+            get_username_availability::v3 as availability,
+            register::{LoginType, RegistrationKind, v3 as register},
         },
+        error::ErrorKind,
     },
-    error::ErrorKind,
 };
 
-use crate::{State, address::ClientAddress, error::Answer};
+use crate::{
+    State,
+    address::ClientAddress,
+    error::{Answer, SparseAnswer},
+    service::{Claim, check_user},
+};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -28,8 +34,12 @@ pub(crate) fn routes() -> Router<State> {
 async fn register(
     state: State,
     ClientAddress(address): ClientAddress,
+    claim: Claim,
     Matrix(request): Matrix<register::Request>,
-) -> Answer<register::Response> {
+) -> SparseAnswer<register::Response> {
+    if request.login_type == Some(LoginType::ApplicationService) {
+        return register_for_service(&state, &*claim.proven()?, request).await;
+    }
     if let Some(limiter) = state.limiter() {
         limiter.check_login(address)?;
     }
@@ -39,13 +49,14 @@ async fn register(
         return Err(ApiError::new(StatusCode::FORBIDDEN, kind, message).into());
     }
     if request.login_type.is_some() {
-        let message = "Application services cannot register here";
+        let message = "Only m.login.application_service is known";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::Unknown, message).into());
     }
     state.accounts.check_registration_is_possible()?;
     // What cannot work is said before the client goes through the stages.
     if let Some(username) = &request.username {
         state.accounts.check_username(username).await?;
+        check_not_reserved(&state, username)?;
     }
     if let Some(password) = &request.password {
         state.accounts.check_password(password)?;
@@ -63,21 +74,64 @@ async fn register(
         is_admin: false,
     };
     let user_id = state.accounts.register(account, proof).await?;
+    let device = NewDevice {
+        device_id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refresh: request.refresh_token,
+    };
+    answer(&state, user_id, device, request.inhibit_login).await
+}
 
+/// An application service makes an account within its namespace, without a password.
+/// [Spec](https://spec.matrix.org/v1.19/application-service-api/#server-admin-style-permissions).
+async fn register_for_service(
+    state: &State,
+    service: &Service,
+    request: register::Request,
+) -> SparseAnswer<register::Response> {
+    let name = request
+        .username
+        .ok_or_else(|| ApiError::missing_param("username is missing"))?;
+    let user_id =
+        UserId::parse_with_server_name(name, state.store.server_name()).map_err(|error| {
+            let kind = ErrorKind::InvalidUsername;
+            ApiError::new(StatusCode::BAD_REQUEST, kind, error.to_string())
+        })?;
+    check_user(state, &user_id, Some(service))?;
+    state.accounts.create_for_service(&user_id).await?;
+    let device = NewDevice {
+        device_id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refresh: request.refresh_token,
+    };
+    answer(state, user_id, device, request.inhibit_login).await
+}
+
+/// Says what account was made, and logs it in unless the client wants no login.
+async fn answer(
+    state: &State,
+    user_id: OwnedUserId,
+    device: NewDevice,
+    inhibit_login: bool,
+) -> SparseAnswer<register::Response> {
     let mut response = register::Response::new(user_id);
-    if !request.inhibit_login {
-        let device = NewDevice {
-            device_id: request.device_id,
-            display_name: request.initial_device_display_name,
-            refresh: request.refresh_token,
-        };
+    if !inhibit_login {
         let login = state.accounts.login_new(&response.user_id, device).await?;
         response.access_token = Some(login.access_token);
         response.device_id = Some(login.device_id);
         response.refresh_token = login.refresh_token;
         response.expires_in = login.expires_in;
     }
-    Ok(Reply(response))
+    Ok(Sparse(response))
+}
+
+/// Makes sure that a name, valid by itself, is no application service's.
+fn check_not_reserved(state: &State, username: &str) -> Result<(), ApiError> {
+    let server_name = state.store.server_name();
+    match UserId::parse_with_server_name(username.to_lowercase(), server_name) {
+        Ok(user_id) => check_user(state, &user_id, None),
+        Err(error) => Err(ApiError::invalid_param(error.to_string())),
+    }
 }
 
 async fn is_available(
@@ -90,6 +144,7 @@ async fn is_available(
     }
     state.accounts.check_registration_is_possible()?;
     state.accounts.check_username(&request.username).await?;
+    check_not_reserved(&state, &request.username)?;
     Ok(Reply(availability::Response::new(true)))
 }
 
@@ -203,7 +258,7 @@ mod tests {
             ),
             (
                 json!({ "type": "m.login.application_service" }),
-                (400, "M_UNKNOWN"),
+                (401, "M_MISSING_TOKEN"),
             ),
             (json!({ "username": 7 }), (400, "M_BAD_JSON")),
         ] {

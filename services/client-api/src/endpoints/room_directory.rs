@@ -34,6 +34,7 @@ use crate::{
     State,
     auth::Session,
     error::{Answer, Error},
+    service::{check_alias, resolve_alias},
 };
 
 pub(crate) fn routes() -> Router<State> {
@@ -59,7 +60,7 @@ async fn resolve(
     if !is_own && session.is_none() {
         return Err(ApiError::missing_token().into());
     }
-    let target = state.rooms.resolve_alias(&request.room_alias).await?;
+    let target = resolve_alias(&state, &request.room_alias).await?;
     Ok(Reply(get_alias::Response::new(
         target.room_id,
         target.servers,
@@ -73,6 +74,7 @@ async fn set(
 ) -> Answer<create_alias::Response> {
     session.check_not_suspended()?;
     let (alias, room_id) = (&request.room_alias, &request.room_id);
+    check_alias(&state, alias, &session)?;
     match state
         .rooms
         .set_alias(&session.user_id, alias, room_id)
@@ -93,6 +95,7 @@ async fn delete(
     session: Session,
     Matrix(request): Matrix<delete_alias::Request>,
 ) -> Answer<delete_alias::Response> {
+    check_alias(&state, &request.room_alias, &session)?;
     state
         .rooms
         .delete_alias(&session.user_id, &request.room_alias, session.is_admin)
@@ -175,6 +178,7 @@ async fn search(
         limit: request.limit,
         since: request.since,
         filter: request.filter,
+        network: request.room_network,
     };
     page(&state, request.server, query).await.map(Json)
 }
@@ -204,6 +208,7 @@ async fn page(
         request.limit = query.limit;
         request.since = query.since;
         request.filter = query.filter;
+        request.room_network = query.network;
         let found = state.federation.request(&server, request).await?;
         return Ok(Page {
             chunk: listed(&found.chunk)?,

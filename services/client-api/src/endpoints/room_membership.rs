@@ -25,6 +25,7 @@ use crate::{
     State,
     auth::Session,
     error::{Answer, Error},
+    service::{resolve_alias, summon_user},
 };
 
 pub(crate) fn routes() -> Router<State> {
@@ -103,6 +104,7 @@ async fn invite(
         let message = "This server knows nobody by e-mail address or phone number";
         return Err(ApiError::forbidden(message).into());
     };
+    summon_user(&state, &invited.user_id).await?;
     let invite = Moderate {
         sender: session.user_id.clone(),
         room_id: request.room_id,
@@ -203,7 +205,7 @@ async fn find(
     match <&RoomId>::try_from(&*room) {
         Ok(room_id) => Ok((room_id.to_owned(), via)),
         Err(alias) => {
-            let target = state.rooms.resolve_alias(alias).await?;
+            let target = resolve_alias(state, alias).await?;
             via.extend(target.servers);
             Ok((target.room_id, via))
         }

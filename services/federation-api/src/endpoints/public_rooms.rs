@@ -24,6 +24,7 @@ async fn list(state: State, _: Peer, Matrix(request): Matrix<ListRequest>) -> An
     let wanted = PublicRoomsRequest {
         limit: request.limit,
         since: request.since,
+        network: request.room_network,
         ..PublicRoomsRequest::default()
     };
     let found = find(&state, wanted).await?;
@@ -44,6 +45,7 @@ async fn search(
         limit: request.limit,
         since: request.since,
         filter: request.filter,
+        network: request.room_network,
     };
     let found = find(&state, wanted).await?;
     let mut response = SearchResponse::new();
