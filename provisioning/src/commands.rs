@@ -13,7 +13,6 @@ mod authority;
 mod enrol;
 mod members;
 mod publish;
-mod request;
 
 /// The national authority's tool: keys, members and the signed repository, without a network.
 #[derive(Debug, Parser)]
@@ -80,9 +79,6 @@ enum Command {
     Publish(publish::Publish),
     /// Check a repository as a box would.
     Verify(publish::Verify),
-    /// Make a box's keys and its signing request. A box does this by itself; this is for trying
-    /// things out.
-    Request(request::Arguments),
 }
 
 /// Does what was asked for and returns what there is to say.
@@ -99,6 +95,5 @@ pub(crate) async fn run(arguments: Arguments, now: Timestamp) -> Result<String> 
         Command::Members(command) => members::run(&command, &options),
         Command::Publish(arguments) => publish::publish(&arguments, &options, now).await,
         Command::Verify(arguments) => publish::verify(&arguments, &options, now).await,
-        Command::Request(arguments) => request::run(arguments, now),
     }
 }

@@ -7,7 +7,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::nation::PASSPHRASE;
+use jiff::Timestamp;
+use luxchat_bundle::{BoxKeys, RequestDetails, SigningRequest};
+
+use crate::nation::{PASSPHRASE, details};
 
 #[test]
 fn the_whole_ceremony() {
@@ -22,14 +25,7 @@ fn the_whole_ceremony() {
         "{text}"
     );
 
-    let text = room.done(
-        &[
-            REQUEST,
-            &["--server-name", "interior.lu", "--out", "request.json"],
-        ]
-        .concat(),
-    );
-    let fingerprint = last_line(&text);
+    let fingerprint = room.request();
     let text = room.done(&[
         "enrol",
         "--request",
@@ -102,13 +98,7 @@ fn mistakes_are_explained() {
     let text = room.refused(&["authority", "rotate-key", "../root-1"]);
     assert!(text.contains("is no key: keys are called"), "{text}");
 
-    room.done(
-        &[
-            REQUEST,
-            &["--server-name", "interior.lu", "--out", "request.json"],
-        ]
-        .concat(),
-    );
+    room.request();
     let enrol = [
         "enrol",
         "--request",
@@ -162,13 +152,7 @@ fn mistakes_are_explained() {
 fn an_officer_confirms_what_is_signed() {
     let room = Room::new();
     room.done(&INIT);
-    room.done(
-        &[
-            REQUEST,
-            &["--server-name", "interior.lu", "--out", "request.json"],
-        ]
-        .concat(),
-    );
+    room.request();
     let enrol = [
         "enrol",
         "--request",
@@ -180,7 +164,7 @@ fn an_officer_confirms_what_is_signed() {
     let text = String::from_utf8(refused.stderr).unwrap();
     for shown in [
         "server name   interior.lu",
-        "display name  A box",
+        "display name  The box interior.lu",
         "role          a ministry",
         "endpoint      interior.lu:8448",
         "signing key   ed25519:a_",
@@ -246,16 +230,6 @@ const INIT: [&str; 5] = [
     "Test Nation",
     "--demonstration",
 ];
-const REQUEST: &[&str] = &[
-    "request",
-    "--box",
-    "box",
-    "--display-name",
-    "A box",
-    "--endpoint",
-    "interior.lu:8448",
-];
-
 /// A folder to work in.
 struct Room(tempfile::TempDir);
 
@@ -266,6 +240,18 @@ impl Room {
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// Puts a box's signing request where the stick would bring it, and returns its fingerprint.
+    fn request(&self) -> String {
+        let keys = BoxKeys::generate(&self.path("box")).unwrap();
+        let details = RequestDetails {
+            created_at: Timestamp::now(),
+            ..details("interior.lu")
+        };
+        let request = SigningRequest::new(details, &keys).unwrap();
+        fs::write(self.path("request.json"), request.to_json()).unwrap();
+        request.fingerprint().read_aloud()
     }
 
     /// What the program says when it has done as asked.
@@ -311,8 +297,4 @@ fn output(mut command: Command, input: &str) -> Output {
     // A program that does not read its input closes it early.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
-}
-
-fn last_line(text: &str) -> String {
-    text.trim_end().lines().last().unwrap().trim().to_owned()
 }
