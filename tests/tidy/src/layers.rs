@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("luxchat-http", 2),
     ("luxchat-bundle", 1),
     ("luxchat-store", 1),
+    ("luxchat-thumbnailer", 1),
 ];
 
 /// Crates of one layer that stand below another of the same layer, each with its reason.
