@@ -1,17 +1,10 @@
 //! Push rules, kept as account data of type `m.push_rules` that clients change rule by rule.
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#push-rules).
 
-use luxchat_store::{ReadTx, UserNid};
-use ruma::{
-    UserId,
-    events::push_rules::PushRulesEventContent,
-    push::{Action, NewPushRule, RemovePushRuleError, RuleKind, Ruleset},
-};
-use serde_json::value::{RawValue, to_raw_value};
+use luxchat_store::{PUSH_RULES, push_rules_content};
+use ruma::push::{Action, NewPushRule, RemovePushRuleError, RuleKind, Ruleset};
 
 use crate::{Accounts, Error, Result, Session};
-
-pub(crate) const EVENT_TYPE: &str = "m.push_rules";
 
 /// The largest ruleset, in bytes of JSON.
 const MAX_RULES: usize = 256 * 1024;
@@ -20,7 +13,11 @@ impl Accounts {
     /// A user's rules.
     pub async fn push_rules(&self, session: &Session) -> Result<Ruleset> {
         let (user, user_id) = (session.user_nid, session.user_id.clone());
-        self.store().read(move |tx| read(tx, user, &user_id)).await
+        let rules = self
+            .store()
+            .read(move |tx| tx.push_rules(user, &user_id))
+            .await?;
+        Ok(rules)
     }
 
     /// Adds a rule or replaces the one of its kind and id, at its place or between two others.
@@ -128,31 +125,17 @@ impl Accounts {
         let (user, user_id) = (session.user_nid, session.user_id.clone());
         self.store()
             .write(move |tx| {
-                let mut rules = read(tx, user, &user_id)?;
+                let mut rules = tx.push_rules(user, &user_id)?;
                 edit(&mut rules)?;
-                let content = content(rules)?;
+                let content = push_rules_content(rules)?;
                 if content.get().len() > MAX_RULES {
                     return Err(Error::TooLarge("set of push rules"));
                 }
-                tx.set_account_data(user, EVENT_TYPE, &content)?;
+                tx.set_account_data(user, PUSH_RULES, &content)?;
                 Ok(())
             })
             .await
     }
-}
-
-/// The rules as they are stored.
-pub(crate) fn content(rules: Ruleset) -> Result<Box<RawValue>> {
-    to_raw_value(&PushRulesEventContent::new(rules)).map_err(|error| invalid(error.to_string()))
-}
-
-fn read(tx: &ReadTx<'_>, user: UserNid, user_id: &UserId) -> Result<Ruleset> {
-    let Some(stored) = tx.account_data(user, EVENT_TYPE)? else {
-        return Ok(Ruleset::server_default(user_id));
-    };
-    let content: PushRulesEventContent =
-        serde_json::from_str(stored.get()).map_err(|error| invalid(error.to_string()))?;
-    Ok(content.global)
 }
 
 fn invalid(why: String) -> Error {
@@ -186,7 +169,7 @@ mod tests {
         let session = fixture.alice_session().await;
         let rules = fixture.accounts.push_rules(&session).await.unwrap();
         assert!(rules.get(RuleKind::Override, ".m.rule.master").is_some());
-        let stored = fixture.accounts.account_data(&session, EVENT_TYPE).await;
+        let stored = fixture.accounts.account_data(&session, PUSH_RULES).await;
         assert!(stored.unwrap().get().contains("alice"));
     }
 

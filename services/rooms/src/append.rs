@@ -6,9 +6,11 @@ use luxchat_store::{
 };
 use ruma::events::TimelineEventType;
 
-use crate::{
-    Authorised, Error, PduError, Result, authorise::Scope, power::Power, unread::notifies,
-};
+use crate::{Authorised, Error, PduError, Result, authorise::Scope, power::Power};
+
+/// Places left before an event whose parents are missing. Among the numbers that JSON can carry there are
+/// enough for fifty gaps a second, for as long as a box may live.
+const GAP: i64 = 1 << 16;
 
 /// Where an event goes.
 #[derive(Clone, Debug)]
@@ -27,8 +29,10 @@ pub enum Placement {
         /// What becomes of the room's current state.
         current: CurrentState,
     },
-    /// Before the beginning of the timeline, without effect on the current state.
+    /// Before the beginning of the timeline or in a gap of it, without effect on the current state.
     Backfilled {
+        /// The place of the event that the gap comes before; `None`: before the beginning.
+        ahead_of: Option<i64>,
         /// The state before it.
         before: Coordinate,
         /// The state after it, which is written down already.
@@ -89,15 +93,34 @@ pub fn append(
             insert(tx, room, event, place, origin)
         }
         Placement::Unseen { before } => unseen(tx, room, event, before, origin),
-        Placement::Backfilled { before, after } => {
-            let place = Place::seen(Visibility::Oldest, before, after);
+        Placement::Backfilled {
+            ahead_of,
+            before,
+            after,
+        } => {
+            let visibility = ahead_of.map_or(Visibility::Oldest, Visibility::Before);
+            let place = Place::seen(visibility, before, after);
             backfill(tx, room, event, place, before, origin)
         }
-        Placement::Live { before, current } => match current {
-            CurrentState::Follows => follow(tx, room, event, before, origin),
-            CurrentState::Resolved(changes) => merge(tx, room, event, before, &changes, origin),
-        },
+        Placement::Live { before, current } => {
+            leave_room(tx, room, event, origin)?;
+            match current {
+                CurrentState::Follows => follow(tx, room, event, before, origin),
+                CurrentState::Resolved(changes) => merge(tx, room, event, before, &changes, origin),
+            }
+        }
     }
+}
+
+/// Leaves places in the timeline before an event whose parents are missing, for when they are fetched.
+fn leave_room(tx: &mut WriteTx<'_>, room: &Room, event: &Authorised, origin: Origin) -> Result<()> {
+    if origin != Origin::Own
+        && tx.lacks_parent(room.nid, event.pdu().prev_events())?
+        && tx.newest_pos(room.nid)?.is_some()
+    {
+        tx.skip_positions(GAP);
+    }
+    Ok(())
 }
 
 /// Where `insert` puts an event.
@@ -245,7 +268,6 @@ fn insert(
         after: place.after,
         is_own: matches!(origin, Origin::Own | Origin::OwnElsewhere),
         outgoing: matches!(origin, Origin::Own | Origin::Brokered),
-        notifies: place.visibility == Visibility::Newest && notifies(pdu),
     };
     let inserted = tx.insert_event(new)?;
     if let Some(inserted) = &inserted

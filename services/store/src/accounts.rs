@@ -3,6 +3,7 @@
 mod account_data;
 mod devices;
 mod filters;
+mod invite_permission;
 mod profiles;
 mod registration_tokens;
 mod tokens;
@@ -16,6 +17,7 @@ use crate::{ReadTx, Result, UserNid, WriteTx};
 pub use self::{
     account_data::{AccountData, RoomAccountData},
     devices::Device,
+    invite_permission::InvitePermission,
     registration_tokens::RegistrationToken,
     tokens::{NewTokenPair, PairNid, TokenSession},
     user_directory::DirectoryUser,
@@ -91,6 +93,7 @@ impl WriteTx<'_> {
                    ON CONFLICT DO NOTHING";
         let now = self.now_ms();
         let inserted = self.execute(sql, params![user, password_hash, is_admin, now])?;
+        self.remember_local_name(user_id.localpart());
         Ok((inserted == 1).then_some(user))
     }
 

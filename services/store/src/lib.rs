@@ -53,6 +53,7 @@ mod sync_queries;
 mod to_device;
 mod tx;
 mod unread;
+mod url_previews;
 mod writer;
 
 pub use self::{

@@ -38,6 +38,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "moderation",
         include_str!("../migrations/0013_moderation.sql"),
     ),
+    (
+        "URL previews",
+        include_str!("../migrations/0014_url_previews.sql"),
+    ),
 ];
 
 /// Brings the database up to date, each migration in its own transaction.

@@ -1,147 +1,211 @@
-//! Up to where local users have read their rooms, and how much is left.
+//! Up to where local users have read their rooms, and the threads in them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 
+use ruma::{EventId, events::receipt::ReceiptThread};
 use rusqlite::params;
 
-use crate::{Position, ReadTx, Result, RoomNid, Topic, UserNid, WriteTx};
+use crate::{ReadTx, Result, RoomNid, Topic, UserNid, WriteTx};
 
-/// What a user has not read of a room.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unread {
-    /// Outside of threads.
-    pub main: UnreadCount,
-    /// In threads, by the event id of the thread's root.
-    pub threads: BTreeMap<String, UnreadCount>,
+/// Up to where a local user has read a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadState {
+    /// Where the user joined: what came before is none of their notifications.
+    pub joined: i64,
+    /// Up to here, what is outside of threads is read.
+    pub main: i64,
+    /// Up to here, everything is read, in threads too. Never beyond `main`.
+    pub all: i64,
+    /// Up to where single threads are read, by the event ids of their roots.
+    pub threads: HashMap<String, i64>,
+    /// `events.notify_ord` at `main`.
+    pub(crate) notify_ord: i64,
+    /// `rooms.notify_count` now.
+    pub(crate) notify_count: i64,
+    /// Whether events before `main` may be unread, or something after `all` is a highlight.
+    pub(crate) may_differ: bool,
 }
 
-/// How much is unread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UnreadCount {
-    /// Events worth a notification.
-    pub notifications: u64,
-    /// Those of them that mention the user.
-    pub highlights: u64,
+impl ReadState {
+    /// Whether an event is read, by its place and its thread.
+    pub fn is_read(&self, pos: i64, thread: Option<&str>) -> bool {
+        let until = match thread {
+            None => self.main,
+            Some(root) => self
+                .threads
+                .get(root)
+                .map_or(self.all, |read| (*read).max(self.all)),
+        };
+        pos <= until
+    }
 }
 
-/// At most this many highlights, and as many replies in threads, are told apart: a client shows "99+" long before.
-const COUNTED: u32 = 1_000;
+/// An event in a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadEvent {
+    /// Its place in the timeline.
+    pub pos: i64,
+    /// The event id of the thread's root.
+    pub root: String,
+    /// Whether it counts as unread for those who have not seen it.
+    pub notifies: bool,
+}
+
+/// At most this many unread events in threads of one room are told apart, the newest.
+const THREAD_EVENTS: u32 = 10_000;
 
 impl ReadTx<'_> {
-    /// What a user has not read of a room.
-    pub fn unread(&self, user: UserNid, room: RoomNid) -> Result<Unread> {
-        let sql = "SELECT p.pos, r.notify_count - p.notify_ord
+    /// Up to where a local user has read a room that they are joined to.
+    pub fn read_state(&self, user: UserNid, room: RoomNid) -> Result<Option<ReadState>> {
+        let sql = "SELECT p.joined_pos, p.pos, p.all_pos, p.notify_ord, r.notify_count,
+                     p.all_pos < p.pos OR EXISTS (
+                       SELECT 1 FROM highlights h
+                       WHERE h.user_nid = ?1 AND h.room_nid = ?2 AND h.pos > p.all_pos)
                    FROM read_positions p JOIN rooms r ON r.room_nid = p.room_nid
                    WHERE p.user_nid = ?1 AND p.room_nid = ?2";
-        let read: Option<(i64, i64)> = self.optional(sql, params![user, room], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-        let mut unread = Unread::default();
-        let Some((pos, notifications)) = read else {
-            return Ok(unread);
-        };
-        unread.main.notifications = u64::try_from(notifications).unwrap_or(0);
-        if unread.main.notifications == 0 {
-            return Ok(unread);
-        }
-        let highlights = self.highlights_after(user, room, pos)?;
-        unread.main.highlights = highlights.len() as u64;
-        let replies = self.replies_after(room, pos)?;
-        if replies.is_empty() {
-            return Ok(unread);
-        }
-        let read = self.thread_positions(user, room)?;
-        for (root, pos) in replies {
-            let highlight = u64::from(highlights.contains(&pos));
-            let main = &mut unread.main;
-            main.notifications = main.notifications.saturating_sub(1);
-            main.highlights = main.highlights.saturating_sub(highlight);
-            if read.get(&root).is_none_or(|read| *read < pos) {
-                let thread = unread.threads.entry(root).or_default();
-                thread.notifications += 1;
-                thread.highlights += highlight;
-            }
-        }
-        Ok(unread)
-    }
-
-    fn highlights_after(&self, user: UserNid, room: RoomNid, pos: i64) -> Result<HashSet<i64>> {
-        let sql = "SELECT pos FROM highlights WHERE user_nid = ?1 AND room_nid = ?2 AND pos > ?3
-                   UNION
-                   SELECT pos FROM room_highlights WHERE room_nid = ?2 AND pos > ?3
-                   LIMIT ?4";
-        let found = self.all(sql, params![user, room, pos, COUNTED], |row| row.get(0))?;
-        Ok(found.into_iter().collect())
-    }
-
-    /// Thread roots and places of replies that notify.
-    fn replies_after(&self, room: RoomNid, pos: i64) -> Result<Vec<(String, i64)>> {
-        let sql = "SELECT parent_id, pos FROM event_relations
-                   WHERE room_nid = ?1 AND rel_type = 'm.thread' AND pos > ?2 AND notifies = 1
-                   ORDER BY pos LIMIT ?3";
-        self.all(sql, params![room, pos, COUNTED], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+        self.optional(sql, params![user, room], |row| {
+            Ok(ReadState {
+                joined: row.get(0)?,
+                main: row.get(1)?,
+                all: row.get(2)?,
+                threads: HashMap::new(),
+                notify_ord: row.get(3)?,
+                notify_count: row.get(4)?,
+                may_differ: row.get(5)?,
+            })
         })
     }
 
-    /// Up to where a user has read the threads of a room, by their roots.
-    fn thread_positions(&self, user: UserNid, room: RoomNid) -> Result<HashMap<String, i64>> {
-        let sql = "SELECT r.thread_id, e.pos FROM receipts r
-                   JOIN events e ON e.room_nid = r.room_nid AND e.event_id = r.event_id
-                   WHERE r.room_nid = ?1 AND r.user_nid = ?2 AND e.pos IS NOT NULL";
-        let mut read: HashMap<String, i64> = HashMap::new();
-        for (thread, pos) in self.all(sql, params![room, user], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
-        })? {
-            // One may have a public and a private receipt.
-            let read = read.entry(thread).or_insert(pos);
-            *read = (*read).max(pos);
-        }
-        Ok(read)
+    /// Adds up to where threads are read: only where there are unread ones does it matter.
+    pub fn read_threads(&self, user: UserNid, room: RoomNid, state: &mut ReadState) -> Result<()> {
+        let sql = "SELECT thread_id, pos FROM thread_reads WHERE user_nid = ?1 AND room_nid = ?2 AND pos > ?3";
+        let params = params![user, room, state.all];
+        let read = self.all(sql, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        state.threads = read.into_iter().collect();
+        Ok(())
+    }
+
+    /// The events in threads of a room after a place, newest first.
+    pub fn thread_events(&self, room: RoomNid, after: i64) -> Result<Vec<ThreadEvent>> {
+        let sql = "SELECT pos, thread_id, notifies FROM event_relations
+                   WHERE room_nid = ?1 AND pos > ?2 AND thread_id IS NOT NULL
+                   ORDER BY pos DESC LIMIT ?3";
+        self.all(sql, params![room, after, THREAD_EVENTS], |row| {
+            Ok(ThreadEvent {
+                pos: row.get(0)?,
+                root: row.get(1)?,
+                notifies: row.get(2)?,
+            })
+        })
     }
 }
 
 impl WriteTx<'_> {
-    /// Notes that a local user has read a room up to the event at `pos`, and says whether that is news. Wakes the user.
-    pub fn set_read_position(&mut self, user: UserNid, room: RoomNid, pos: i64) -> Result<bool> {
+    /// Notes that a local user has read a room, or a thread of it, up to the event at `pos`, and says whether that is news.
+    /// Wakes the user.
+    pub fn set_read_position(
+        &mut self,
+        user: UserNid,
+        room: RoomNid,
+        thread: &ReceiptThread,
+        pos: i64,
+    ) -> Result<bool> {
         let sql = "SELECT notify_ord FROM events WHERE room_nid = ?1 AND pos = ?2";
         let Some(notify_ord) = self.optional(sql, params![room, pos], |row| row.get(0))? else {
             return Ok(false);
         };
-        let seq = self.next_position();
-        let moved = self.advance_read_position(user, room, pos, notify_ord, seq)?;
+        let moved = match thread {
+            ReceiptThread::Thread(root) => self.read_thread(user, room, root, pos)?,
+            ReceiptThread::Main => self.read_main(user, room, pos, notify_ord)?,
+            _ => {
+                let main = self.read_main(user, room, pos, notify_ord)?;
+                self.read_all(user, room, pos)? | main
+            }
+        };
         if moved {
-            self.execute(
-                "DELETE FROM highlights WHERE user_nid = ?1 AND room_nid = ?2 AND pos <= ?3",
-                params![user, room, pos],
-            )?;
+            self.settle_threads(user, room)?;
+            let seq = self.next_position();
+            let sql = "UPDATE read_positions SET seq = ?3 WHERE user_nid = ?1 AND room_nid = ?2";
+            self.execute(sql, params![user, room, seq])?;
             self.announce(Topic::User(user));
         }
         Ok(moved)
     }
 
-    /// Moves a read position forward; never back.
-    pub(crate) fn advance_read_position(
+    /// Moves the position outside of threads forward; never back.
+    pub(crate) fn read_main(
         &mut self,
         user: UserNid,
         room: RoomNid,
         pos: i64,
         notify_ord: i64,
-        seq: Position,
     ) -> Result<bool> {
         let changed = self.execute(
-            "INSERT INTO read_positions (user_nid, room_nid, pos, notify_ord, seq)
-             VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO read_positions (user_nid, room_nid, joined_pos, pos, all_pos, notify_ord, seq)
+             VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?3)
              ON CONFLICT (user_nid, room_nid)
              DO UPDATE SET pos = excluded.pos, notify_ord = excluded.notify_ord, seq = excluded.seq
              WHERE excluded.pos > read_positions.pos",
-            params![user, room, pos, notify_ord, seq],
+            params![user, room, pos, notify_ord],
         )?;
         Ok(changed > 0)
     }
 
+    /// The same in one thread.
+    pub(crate) fn read_thread(
+        &mut self,
+        user: UserNid,
+        room: RoomNid,
+        root: &EventId,
+        pos: i64,
+    ) -> Result<bool> {
+        let changed = self.execute(
+            "INSERT INTO thread_reads (user_nid, room_nid, thread_id, pos)
+             SELECT user_nid, room_nid, ?3, ?4 FROM read_positions
+             WHERE user_nid = ?1 AND room_nid = ?2 AND all_pos < ?4
+             ON CONFLICT (user_nid, room_nid, thread_id)
+             DO UPDATE SET pos = excluded.pos WHERE excluded.pos > thread_reads.pos",
+            params![user, room, root.as_str(), pos],
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// The same for everything.
+    fn read_all(&mut self, user: UserNid, room: RoomNid, pos: i64) -> Result<bool> {
+        let sql = "UPDATE read_positions SET all_pos = ?3
+                   WHERE user_nid = ?1 AND room_nid = ?2 AND all_pos < ?3";
+        Ok(self.execute(sql, params![user, room, pos])? > 0)
+    }
+
+    /// Where nothing in a thread is left unread, everything up to a place is read. It keeps short what has to be looked
+    /// through to count.
+    fn settle_threads(&mut self, user: UserNid, room: RoomNid) -> Result<()> {
+        let Some(mut state) = self.read_state(user, room)? else {
+            return Ok(());
+        };
+        if state.all < state.main {
+            self.read_threads(user, room, &mut state)?;
+            let events = self.thread_events(room, state.all)?;
+            let unread = events
+                .iter()
+                .filter(|event| event.pos <= state.main)
+                .filter(|event| !state.is_read(event.pos, Some(&event.root)))
+                .last();
+            let all = unread.map_or(state.main, |oldest| oldest.pos - 1);
+            self.read_all(user, room, all)?;
+            state.all = state.all.max(all);
+        }
+        for sql in [
+            "DELETE FROM highlights WHERE user_nid = ?1 AND room_nid = ?2 AND pos <= ?3",
+            "DELETE FROM thread_reads WHERE user_nid = ?1 AND room_nid = ?2 AND pos <= ?3",
+        ] {
+            self.execute(sql, params![user, room, state.all])?;
+        }
+        Ok(())
+    }
+
     /// Starts counting at a user's join.
-    pub(crate) fn start_read_position(
+    pub(crate) fn start_reading(
         &mut self,
         user: UserNid,
         room: RoomNid,
@@ -149,23 +213,22 @@ impl WriteTx<'_> {
         notify_ord: i64,
     ) -> Result<()> {
         self.execute(
-            "INSERT INTO read_positions (user_nid, room_nid, pos, notify_ord, seq)
-             VALUES (?1, ?2, ?3, ?4, ?3) ON CONFLICT DO NOTHING",
+            "INSERT INTO read_positions (user_nid, room_nid, joined_pos, pos, all_pos, notify_ord, seq)
+             VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?3) ON CONFLICT DO NOTHING",
             params![user, room, pos, notify_ord],
         )?;
         Ok(())
     }
 
     /// Stops counting: the user is no longer in the room.
-    pub(crate) fn forget_read_position(&mut self, user: UserNid, room: RoomNid) -> Result<()> {
-        self.execute(
+    pub(crate) fn stop_reading(&mut self, user: UserNid, room: RoomNid) -> Result<()> {
+        for sql in [
             "DELETE FROM read_positions WHERE user_nid = ?1 AND room_nid = ?2",
-            params![user, room],
-        )?;
-        self.execute(
+            "DELETE FROM thread_reads WHERE user_nid = ?1 AND room_nid = ?2",
             "DELETE FROM highlights WHERE user_nid = ?1 AND room_nid = ?2",
-            params![user, room],
-        )?;
+        ] {
+            self.execute(sql, params![user, room])?;
+        }
         Ok(())
     }
 }

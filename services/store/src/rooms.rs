@@ -19,7 +19,7 @@ mod server_members;
 mod state;
 mod stripped_state;
 #[cfg(test)]
-mod test_room;
+pub(crate) mod test_room;
 mod timeline;
 
 use ruma::{OwnedRoomId, RoomId, RoomVersionId};

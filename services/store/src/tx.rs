@@ -1,10 +1,10 @@
 //! What a command sees of the database. Each table family adds its functions to these two types in a file of its own.
 
-use std::ops::Deref;
+use std::{cell::RefCell, ops::Deref, rc::Rc};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
-use crate::{Position, Result, Topic};
+use crate::{Position, Result, Topic, local_names::LocalNames};
 
 /// A consistent snapshot of the database.
 #[derive(Debug)]
@@ -70,15 +70,33 @@ pub struct WriteTx<'c> {
     position: Position,
     topics: Vec<Topic>,
     now_ms: u64,
+    memory: Rc<Memory>,
+}
+
+/// What the writer keeps in memory from one command to the next. It may only hold what stays true when a command fails.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    local_names: RefCell<Option<LocalNames>>,
 }
 
 impl<'c> WriteTx<'c> {
+    #[cfg(test)]
     pub(crate) fn new(connection: &'c Connection, position: Position, now_ms: u64) -> Self {
+        Self::with_memory(connection, position, now_ms, Rc::default())
+    }
+
+    pub(crate) fn with_memory(
+        connection: &'c Connection,
+        position: Position,
+        now_ms: u64,
+        memory: Rc<Memory>,
+    ) -> Self {
         Self {
             read: ReadTx::new(connection),
             position,
             topics: Vec::new(),
             now_ms,
+            memory,
         }
     }
 
@@ -86,6 +104,11 @@ impl<'c> WriteTx<'c> {
     pub fn next_position(&mut self) -> Position {
         self.position.0 += 1;
         self.position
+    }
+
+    /// Leaves out some positions: places in a room's timeline for what is missing there.
+    pub fn skip_positions(&mut self, count: i64) {
+        self.position.0 += count;
     }
 
     /// Wakes whoever listens to `topic`, once this command is on disk.
@@ -101,6 +124,29 @@ impl<'c> WriteTx<'c> {
     /// Runs a statement that returns no rows, and says how many rows it changed.
     pub(crate) fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
         Ok(self.read.prepare(sql)?.execute(params)?)
+    }
+
+    /// Looks at the names of local users, which are read from the database the first time.
+    pub(crate) fn with_local_names<T>(&self, look: impl FnOnce(&LocalNames) -> T) -> Result<T> {
+        let mut held = self.memory.local_names.borrow_mut();
+        if let Some(names) = &*held {
+            return Ok(look(names));
+        }
+        let mut names = LocalNames::default();
+        let sql = "SELECT u.user_id FROM accounts a JOIN users u ON u.user_nid = a.user_nid";
+        for user_id in self.all(sql, [], |row| row.get::<_, String>(0))? {
+            if let Ok(user_id) = <&ruma::UserId>::try_from(user_id.as_str()) {
+                names.add(user_id.localpart());
+            }
+        }
+        Ok(look(held.insert(names)))
+    }
+
+    /// Adds a local user's name to those that texts may contain.
+    pub(crate) fn remember_local_name(&self, localpart: &str) {
+        if let Some(names) = &mut *self.memory.local_names.borrow_mut() {
+            names.add(localpart);
+        }
     }
 
     pub(crate) fn into_parts(self) -> (Position, Vec<Topic>) {

@@ -4,8 +4,8 @@ use ruma::EventId;
 use rusqlite::params;
 
 use crate::{
-    Coordinate, EventNid, EventStatus, Pdu, Position, Result, RoomNid, StateKeyNid, TimelinePlace,
-    UserNid, WriteTx,
+    Coordinate, EventNid, EventStatus, Pdu, Position, Result, RoomNid, StateKeyNid, UserNid,
+    WriteTx, attention::Attention, highlights::TimelinePlace,
 };
 
 /// An event to store, with its place in the room.
@@ -27,8 +27,6 @@ pub struct NewEvent<'a> {
     pub is_own: bool,
     /// Whether this server distributes it to the other servers in the room.
     pub outgoing: bool,
-    /// Whether it counts as unread for those who have not seen it.
-    pub notifies: bool,
 }
 
 /// Where clients see an event.
@@ -40,6 +38,8 @@ pub enum Visibility {
     Newest,
     /// Before the beginning of the timeline.
     Oldest,
+    /// In the gap before the event at this place, behind what was put there already; nowhere if the gap is full.
+    Before(i64),
 }
 
 /// What an event became in the store.
@@ -73,11 +73,24 @@ impl WriteTx<'_> {
                 let oldest = self.oldest_pos(event.room)?;
                 Some(oldest.map_or(-1, |oldest| oldest.min(0) - 1))
             }
+            Visibility::Before(pos) => self.free_place_before(event.room, pos)?,
         };
-        let notify_ord = match (event.visibility, event.notifies) {
-            (Visibility::Newest, true) => self.bump_notify_count(event.room)?,
-            (Visibility::Newest, false) => self.notify_count(event.room)?,
-            _ => 0,
+        let (attention, notify_ord) = match event.visibility {
+            Visibility::Newest => {
+                let attention = self.attention(event.room, event.pdu)?;
+                let count = if attention.notifies {
+                    self.bump_notify_count(event.room)?
+                } else {
+                    self.notify_count(event.room)?
+                };
+                (attention, count)
+            }
+            Visibility::Hidden | Visibility::Oldest => (Attention::default(), 0),
+            // It was there before whoever looks now: it counts as what lies behind it.
+            Visibility::Before(pos) => {
+                let count = self.notify_count_before(event.room, pos)?;
+                (Attention::default(), count)
+            }
         };
         let place = Place {
             seq,
@@ -108,9 +121,8 @@ impl WriteTx<'_> {
                 notify_ord,
                 sender,
                 is_own: event.is_own,
-                notifies: event.notifies,
             };
-            self.record_highlights(event.pdu, place)?;
+            self.record_highlights(event.pdu, place, &attention)?;
         }
         Ok(Some(Inserted {
             nid,
@@ -253,7 +265,6 @@ mod tests {
             after: None,
             is_own: false,
             outgoing: false,
-            notifies: false,
         };
         test.tx.insert_event(new).unwrap()
     }

@@ -71,6 +71,7 @@ impl WriteTx<'_> {
         }
         let event = self.event_by_nid(target)?;
         self.remove_from_search(event.room, target)?;
+        self.forget_highlights(&event)?;
         let json = redacted(&event.json, version)?;
         let sql = "UPDATE event_json SET json = ?2 WHERE event_nid = ?1";
         self.execute(sql, params![target, json])?;

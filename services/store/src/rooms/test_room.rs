@@ -9,13 +9,13 @@ use crate::{
     StateKeyNid, Visibility, WriteTx, migrations::migrate, names,
 };
 
-pub(super) struct TestRoom<'c> {
-    pub(super) tx: WriteTx<'c>,
-    pub(super) room: Room,
+pub(crate) struct TestRoom<'c> {
+    pub(crate) tx: WriteTx<'c>,
+    pub(crate) room: Room,
 }
 
 /// Runs a test on a room with an empty state.
-pub(super) fn with_room(test: impl FnOnce(TestRoom<'_>)) {
+pub(crate) fn with_room(test: impl FnOnce(TestRoom<'_>)) {
     let mut connection = Connection::open_in_memory().unwrap();
     migrate(&mut connection).unwrap();
     names::claim(&connection, server_name!("one")).unwrap();
@@ -28,14 +28,14 @@ pub(super) fn with_room(test: impl FnOnce(TestRoom<'_>)) {
 }
 
 /// An event as it is stored; parents and auth events are by id.
-pub(super) struct Fields<'a> {
-    pub(super) id: &'a str,
-    pub(super) sender: &'a str,
-    pub(super) event_type: &'a str,
-    pub(super) state_key: Option<&'a str>,
-    pub(super) content: Value,
-    pub(super) prev_events: &'a [&'a str],
-    pub(super) auth_events: &'a [&'a str],
+pub(crate) struct Fields<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) sender: &'a str,
+    pub(crate) event_type: &'a str,
+    pub(crate) state_key: Option<&'a str>,
+    pub(crate) content: Value,
+    pub(crate) prev_events: &'a [&'a str],
+    pub(crate) auth_events: &'a [&'a str],
 }
 
 impl Default for Fields<'_> {
@@ -53,7 +53,7 @@ impl Default for Fields<'_> {
 }
 
 impl Fields<'_> {
-    pub(super) fn pdu(&self) -> Pdu {
+    pub(crate) fn pdu(&self) -> Pdu {
         let mut event = json!({
             "room_id": "!room:one", "sender": self.sender, "origin_server_ts": 1, "type": self.event_type,
             "prev_events": self.prev_events, "auth_events": self.auth_events, "depth": 1, "content": self.content,
@@ -67,11 +67,11 @@ impl Fields<'_> {
 }
 
 impl TestRoom<'_> {
-    pub(super) fn head(&self) -> Coordinate {
+    pub(crate) fn head(&self) -> Coordinate {
         self.room.current.unwrap()
     }
 
-    pub(super) fn insert(&mut self, fields: &Fields<'_>, visibility: Visibility) -> Inserted {
+    pub(crate) fn insert(&mut self, fields: &Fields<'_>, visibility: Visibility) -> Inserted {
         let is_own = fields.sender.ends_with(":one");
         let new = NewEvent {
             room: self.room.nid,
@@ -82,12 +82,11 @@ impl TestRoom<'_> {
             after: Some(self.head()),
             is_own,
             outgoing: is_own,
-            notifies: false,
         };
         self.tx.insert_event(new).unwrap().unwrap()
     }
 
-    pub(super) fn say(&mut self, id: &str) -> Inserted {
+    pub(crate) fn say(&mut self, id: &str) -> Inserted {
         let fields = Fields {
             id,
             ..Fields::default()
@@ -96,7 +95,7 @@ impl TestRoom<'_> {
     }
 
     /// Stores a membership event as the room's current state.
-    pub(super) fn set_member(&mut self, id: &str, user: &str, membership: &str) -> Inserted {
+    pub(crate) fn set_member(&mut self, id: &str, user: &str, membership: &str) -> Inserted {
         let fields = Fields {
             id,
             sender: "@alice:one",
@@ -117,7 +116,7 @@ impl TestRoom<'_> {
     }
 
     /// A state event with a key of its own, stored without effect.
-    pub(super) fn state_event(&mut self, id: &str, state_key: &str) -> (StateKeyNid, EventNid) {
+    pub(crate) fn state_event(&mut self, id: &str, state_key: &str) -> (StateKeyNid, EventNid) {
         let fields = Fields {
             id,
             event_type: "org.example.state",
