@@ -30,7 +30,8 @@ impl Accounts {
             .ok_or(Error::NotFound("account data"))
     }
 
-    /// Sets the content of one type.
+    /// Sets the content of one type. An empty object deletes it, as
+    /// [MSC3391](https://github.com/matrix-org/matrix-spec-proposals/pull/3391) says.
     ///
     /// # Errors
     ///
@@ -45,6 +46,9 @@ impl Accounts {
         let (user, event_type) = (session.user_nid, event_type.to_owned());
         self.store()
             .write(move |tx| {
+                if is_empty(&content) {
+                    return Ok(tx.unset_account_data(user, &event_type)?);
+                }
                 if tx.account_data_count(user)? >= MAX_TYPES {
                     return Err(Error::TooMany("account data types"));
                 }
@@ -79,7 +83,7 @@ impl Accounts {
         found.ok_or(Error::NotFound("account data"))
     }
 
-    /// Sets the content of one type in a room.
+    /// Sets the content of one type in a room. An empty object deletes it.
     ///
     /// # Errors
     ///
@@ -97,6 +101,9 @@ impl Accounts {
         self.store()
             .write(move |tx| {
                 let room = room_nid(tx, &room_id)?.ok_or(Error::NotFound("room"))?;
+                if is_empty(&content) {
+                    return Ok(tx.unset_room_account_data(user, room, &event_type)?);
+                }
                 if tx.room_account_data_count(user, room)? >= MAX_TYPES {
                     return Err(Error::TooMany("account data types"));
                 }
@@ -112,6 +119,12 @@ pub(crate) fn room_nid(
     room_id: &RoomId,
 ) -> luxchat_store::Result<Option<RoomNid>> {
     Ok(tx.room_by_id(room_id)?.map(|room| room.nid))
+}
+
+/// Whether an object has no fields.
+fn is_empty(object: &RawValue) -> bool {
+    let fields = object.get().trim_matches(['{', '}']);
+    fields.trim().is_empty()
 }
 
 fn check(event_type: &str, content: &RawValue) -> Result<()> {
@@ -172,7 +185,7 @@ mod tests {
         let room = room_id!("!a:example.org");
         let set = async || {
             accounts
-                .set_room_account_data(&session, room, "org.example", raw("{}"))
+                .set_room_account_data(&session, room, "org.example", raw(r#"{"a":1}"#))
                 .await
         };
         assert!(matches!(set().await, Err(Error::NotFound("room"))));
@@ -185,7 +198,32 @@ mod tests {
         let kept = accounts
             .room_account_data(&session, room, "org.example")
             .await;
-        assert_eq!(kept.unwrap().get(), "{}");
+        assert_eq!(kept.unwrap().get(), r#"{"a":1}"#);
+    }
+
+    #[tokio::test]
+    async fn an_empty_object_deletes() {
+        let fixture = Fixture::new();
+        let session = fixture.alice_session().await;
+        let accounts = &fixture.accounts;
+        for content in [r#"{"a":{}}"#, "{ }"] {
+            accounts
+                .set_account_data(&session, "org.example", raw(content))
+                .await
+                .unwrap();
+        }
+        let gone = accounts.account_data(&session, "org.example").await;
+        assert!(matches!(gone, Err(Error::NotFound(_))));
+        let user = session.user_nid;
+        let since = async |position| {
+            let read = move |tx: &ReadTx<'_>| tx.account_data_since(user, position);
+            accounts.store().read(read).await.unwrap()
+        };
+        let told = since(luxchat_store::Position(1)).await;
+        let told: Vec<_> = told.iter().map(|data| data.content.get()).collect();
+        assert_eq!(told, ["{}"], "whoever knew it is told");
+        let afresh = since(luxchat_store::Position::START).await;
+        assert!(afresh.iter().all(|data| data.event_type != "org.example"));
     }
 
     #[tokio::test]

@@ -45,6 +45,10 @@ pub enum Error {
     #[error("{0} events of yours are waiting already")]
     TooManyDelayed(usize),
 
+    /// The user wants no invites, or none of this sender.
+    #[error("the user wants no invites")]
+    InviteBlocked,
+
     /// A request that makes no sense: which parameter and why.
     #[error("{0}")]
     InvalidParam(String),

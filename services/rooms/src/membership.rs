@@ -1,6 +1,6 @@
 //! Leaving, inviting, kicking, banning, unbanning, forgetting.
 
-use luxchat_store::WriteTx;
+use luxchat_store::{InvitePermission, WriteTx};
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
     events::room::member::MembershipState,
@@ -174,13 +174,18 @@ impl Rooms {
 }
 
 impl RoomWriter<'_, '_> {
-    /// Invites a user of this server.
+    /// Invites a user of this server, unless they want no invites.
     pub(crate) fn invite(
         &mut self,
         sender: &UserId,
         target: &UserId,
         content: CanonicalJsonObject,
     ) -> Result<OwnedEventId> {
+        if let Some(user) = self.tx.user_nid(target)?
+            && self.tx.invite_permission(user, sender)? == InvitePermission::Blocked
+        {
+            return Err(Error::InviteBlocked);
+        }
         let mut with_profile = member_content(self.tx, target, &MembershipState::Invite, None)?;
         with_profile.extend(content);
         let sent = self.send(&member_draft(sender, target, with_profile))?;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use luxchat_store::Pdu;
+use luxchat_store::{InvitePermission, Pdu};
 use ruma::{
     CanonicalJsonValue, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     api::federation::membership::RawStrippedState, events::TimelineEventType,
@@ -51,8 +51,8 @@ impl Rooms {
         let parsed = parse_object(&invite.event)
             .and_then(|object| check_format(object, &rules))
             .map_err(|error| Error::InvalidParam(error.to_string()))?;
-        let target = self.check_invite(origin, &invite, &parsed)?;
-        self.check_target(origin, &invite.room_id, &target).await?;
+        let (sender, target) = self.check_invite(origin, &invite, &parsed)?;
+        self.check_target(sender, &invite.room_id, &target).await?;
         self.check_room_state(&invite, &rules).await?;
         let mut verified = verify_each(&self.federation, vec![parsed], &rules).await?;
         let mut verified = verified
@@ -75,13 +75,13 @@ impl Rooms {
         crate::serve_join::raw(pdu.json().to_owned())
     }
 
-    /// Checks that the event is an invite of a user of this server by one of the asking server, and says whom it invites.
+    /// Checks that the event is an invite of a user of this server by one of the asking server, and says who invites whom.
     fn check_invite(
         &self,
         origin: &ServerName,
         invite: &ReceivedInvite,
         parsed: &ParsedPdu,
-    ) -> Result<OwnedUserId> {
+    ) -> Result<(OwnedUserId, OwnedUserId)> {
         let invalid = |what: &str| Error::InvalidParam(what.to_owned());
         let event = &parsed.object;
         if parsed.event_id != invite.event_id {
@@ -101,35 +101,37 @@ impl Rooms {
             UserId::parse(string(event, field).unwrap_or_default())
                 .map_err(|error| Error::InvalidParam(format!("{field}: {error}")))
         };
-        if user("sender")?.server_name() != origin {
+        let sender = user("sender")?;
+        if sender.server_name() != origin {
             return Err(invalid("the sender is no user of the asking server"));
         }
         let target = user("state_key")?;
         if target.server_name() != self.server_name() {
             return Err(invalid("the invited user is no user of this server"));
         }
-        Ok(target)
+        Ok((sender, target))
     }
 
-    /// Checks that the invited user exists, and that the room, if this server is in it, lets the asking server take part.
+    /// Checks that the invited user exists and wants to be invited, and that the room, if this server is in it, lets the asking server take part.
     async fn check_target(
         &self,
-        origin: &ServerName,
+        sender: OwnedUserId,
         room_id: &RoomId,
         target: &UserId,
     ) -> Result<()> {
-        let (origin, room_id, target) = (origin.to_owned(), room_id.to_owned(), target.to_owned());
+        let (room_id, target) = (room_id.to_owned(), target.to_owned());
         self.store
             .read(move |tx| {
-                if tx
-                    .account(&target)?
-                    .is_none_or(|account| account.is_deactivated)
-                {
-                    return Err(Error::NotFound("user"));
+                let account = tx.account(&target)?;
+                let account = account.filter(|account| !account.is_deactivated);
+                let user = account.ok_or(Error::NotFound("user"))?.user_nid;
+                if tx.invite_permission(user, &sender)? == InvitePermission::Blocked {
+                    return Err(Error::InviteBlocked);
                 }
+                let origin = sender.server_name();
                 if let Some(room) = tx.room_by_id(&room_id)?
                     && tx.is_resident(room.nid)?
-                    && !server_acl::is_allowed(tx, room.nid, &origin)?
+                    && !server_acl::is_allowed(tx, room.nid, origin)?
                 {
                     return Err(Error::Forbidden(format!(
                         "the room's server ACL denies {origin}"

@@ -1,16 +1,27 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#client-config>
 
-use axum::Router;
-use luxchat_http::{Endpoints, Matrix, Reply};
+use axum::{Json, Router, extract::Path, routing::delete};
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use ruma::{
+    RoomId, UserId,
     api::client::config::{
         get_global_account_data::v3 as get_global, get_room_account_data::v3 as get_room,
         set_global_account_data::v3 as set_global, set_room_account_data::v3 as set_room,
     },
     serde::Raw,
 };
+use serde_json::{Value, json, value::RawValue};
 
-use crate::{State, auth::Session, error::Answer};
+use crate::{
+    State,
+    auth::Session,
+    error::{Answer, Error},
+};
+
+/// [MSC3391](https://github.com/matrix-org/matrix-spec-proposals/pull/3391)
+const DELETE_GLOBAL: &str =
+    "/_matrix/client/unstable/org.matrix.msc3391/user/{user_id}/account_data/{event_type}";
+const DELETE_IN_ROOM: &str = "/_matrix/client/unstable/org.matrix.msc3391/user/{user_id}/rooms/{room_id}/account_data/{event_type}";
 
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -18,6 +29,8 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<set_global::Request, _>(set)
         .endpoint::<get_room::Request, _>(get_in_room)
         .endpoint::<set_room::Request, _>(set_in_room)
+        .route(DELETE_GLOBAL, delete(remove))
+        .route(DELETE_IN_ROOM, delete(remove_in_room))
 }
 
 async fn get(
@@ -75,9 +88,46 @@ async fn set_in_room(
     Ok(Reply(set_room::Response::new()))
 }
 
+async fn remove(
+    state: State,
+    session: Session,
+    Path((user_id, event_type)): Path<(String, String)>,
+) -> Result<Json<Value>, Error> {
+    session.check_is(user(&user_id)?)?;
+    state
+        .accounts
+        .set_account_data(&session, &event_type, nothing()?)
+        .await?;
+    Ok(Json(json!({})))
+}
+
+async fn remove_in_room(
+    state: State,
+    session: Session,
+    Path((user_id, room_id, event_type)): Path<(String, String, String)>,
+) -> Result<Json<Value>, Error> {
+    session.check_is(user(&user_id)?)?;
+    let room_id = <&RoomId>::try_from(room_id.as_str())
+        .map_err(|error| ApiError::invalid_param(error.to_string()))?;
+    state
+        .accounts
+        .set_room_account_data(&session, room_id, &event_type, nothing()?)
+        .await?;
+    Ok(Json(json!({})))
+}
+
+fn user(user_id: &str) -> Result<&UserId, ApiError> {
+    <&UserId>::try_from(user_id).map_err(|error| ApiError::invalid_param(error.to_string()))
+}
+
+fn nothing() -> Result<Box<RawValue>, ApiError> {
+    RawValue::from_string("{}".to_owned()).map_err(ApiError::internal)
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use http::Method;
+    use serde_json::{Value, json};
 
     use crate::testing::Server;
 
@@ -98,6 +148,30 @@ mod tests {
         assert_eq!(server.get(&path, &bob).await.error(), (403, "M_FORBIDDEN"));
         let stolen = server.put(&path, &bob, json!({})).await;
         assert_eq!(stolen.error(), (403, "M_FORBIDDEN"));
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_is_gone() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let room = server.room(&alice, json!({})).await;
+        let unstable = "/_matrix/client/unstable/org.matrix.msc3391/user/@alice:example.org";
+        for place in [
+            "account_data/a.b".to_owned(),
+            format!("rooms/{room}/account_data/a.b"),
+        ] {
+            let path = format!("{USER}/{place}");
+            server.put(&path, &alice, json!({ "a": 1 })).await.ok();
+            let delete = format!("{unstable}/{place}");
+            let delete = |token| server.send(Method::DELETE, &delete, Some(token), Value::Null);
+            assert_eq!(delete(&bob).await.error(), (403, "M_FORBIDDEN"));
+            delete(&alice).await.ok();
+            assert_eq!(
+                server.get(&path, &alice).await.error(),
+                (404, "M_NOT_FOUND")
+            );
+        }
     }
 
     #[tokio::test]

@@ -38,6 +38,9 @@ impl From<RoomsError> for Error {
                     "org.matrix.msc4140.errcode": "M_MAX_DELAYED_EVENTS_EXCEEDED",
                 }),
             ),
+            E::InviteBlocked => {
+                ApiError::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, message)
+            }
             E::InvalidParam(_) => ApiError::invalid_param(message),
             E::BadJson(_) => ApiError::bad_json(message),
             E::BadState(_) => bad_request(ErrorKind::BadState),

@@ -21,6 +21,9 @@ impl From<RoomsError> for Error {
             E::UnableToGrantJoin => bad_request(ErrorKind::UnableToGrantJoin),
             E::TooLarge(_) => ApiError::too_large(message),
             E::NotLeft => bad_request(ErrorKind::Unknown),
+            E::InviteBlocked => {
+                ApiError::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, message)
+            }
             E::InvalidParam(_) | E::DelayTooLong(_) | E::TooManyDelayed(_) => {
                 ApiError::invalid_param(message)
             }

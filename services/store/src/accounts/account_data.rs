@@ -29,13 +29,16 @@ pub struct RoomAccountData {
 impl ReadTx<'_> {
     /// The content of one type.
     pub fn account_data(&self, user: UserNid, event_type: &str) -> Result<Option<Box<RawValue>>> {
-        let sql = "SELECT content FROM account_data WHERE user_nid = ?1 AND event_type = ?2";
+        let sql = "SELECT content FROM account_data \
+                   WHERE user_nid = ?1 AND event_type = ?2 AND content <> '{}'";
         self.optional(sql, params![user, event_type], |row| content(row, 0))
     }
 
-    /// All types that changed after a position; [`Position::START`] for all there are.
+    /// All types that changed after a position; [`Position::START`] for all there are. What was deleted after the position
+    /// has no content any more.
     pub fn account_data_since(&self, user: UserNid, after: Position) -> Result<Vec<AccountData>> {
-        let sql = "SELECT event_type, content FROM account_data WHERE user_nid = ?1 AND seq > ?2 ORDER BY seq";
+        let sql = "SELECT event_type, content FROM account_data \
+                   WHERE user_nid = ?1 AND seq > ?2 AND (content <> '{}' OR ?2 > 0) ORDER BY seq";
         self.all(sql, params![user, after], |row| {
             Ok(AccountData {
                 event_type: row.get(0)?,
@@ -64,7 +67,7 @@ impl ReadTx<'_> {
         event_type: &str,
     ) -> Result<Option<Box<RawValue>>> {
         let sql = "SELECT content FROM room_account_data \
-                   WHERE user_nid = ?1 AND room_nid = ?2 AND event_type = ?3";
+                   WHERE user_nid = ?1 AND room_nid = ?2 AND event_type = ?3 AND content <> '{}'";
         self.optional(sql, params![user, room, event_type], |row| content(row, 0))
     }
 
@@ -75,7 +78,7 @@ impl ReadTx<'_> {
         after: Position,
     ) -> Result<Vec<RoomAccountData>> {
         let sql = "SELECT room_nid, event_type, content FROM room_account_data \
-                   WHERE user_nid = ?1 AND seq > ?2 ORDER BY seq";
+                   WHERE user_nid = ?1 AND seq > ?2 AND (content <> '{}' OR ?2 > 0) ORDER BY seq";
         self.all(sql, params![user, after], room_account_data)
     }
 
@@ -86,7 +89,7 @@ impl ReadTx<'_> {
         room: RoomNid,
     ) -> Result<Vec<RoomAccountData>> {
         let sql = "SELECT room_nid, event_type, content FROM room_account_data \
-                   WHERE user_nid = ?1 AND room_nid = ?2 ORDER BY seq";
+                   WHERE user_nid = ?1 AND room_nid = ?2 AND content <> '{}' ORDER BY seq";
         self.all(sql, params![user, room], room_account_data)
     }
 }
@@ -122,6 +125,34 @@ impl WriteTx<'_> {
         self.execute(sql, params![user, room, event_type, content.get(), seq])?;
         self.announce(Topic::User(user));
         Ok(seq)
+    }
+
+    /// Deletes one type of a user's account data, if there is any, and wakes the user's clients. What is left is an empty
+    /// object, by which they learn of it.
+    pub fn unset_account_data(&mut self, user: UserNid, event_type: &str) -> Result<()> {
+        let sql = "UPDATE account_data SET content = '{}', seq = ?3 \
+                   WHERE user_nid = ?1 AND event_type = ?2 AND content <> '{}'";
+        let seq = self.next_position();
+        if self.execute(sql, params![user, event_type, seq])? > 0 {
+            self.announce(Topic::User(user));
+        }
+        Ok(())
+    }
+
+    /// The same in a room.
+    pub fn unset_room_account_data(
+        &mut self,
+        user: UserNid,
+        room: RoomNid,
+        event_type: &str,
+    ) -> Result<()> {
+        let sql = "UPDATE room_account_data SET content = '{}', seq = ?4 \
+                   WHERE user_nid = ?1 AND room_nid = ?2 AND event_type = ?3 AND content <> '{}'";
+        let seq = self.next_position();
+        if self.execute(sql, params![user, room, event_type, seq])? > 0 {
+            self.announce(Topic::User(user));
+        }
+        Ok(())
     }
 
     /// Deletes all account data of a user, as an erased account's.
