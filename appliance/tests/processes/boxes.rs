@@ -31,6 +31,9 @@ const PASSWORD: &str = "correct horse battery staple";
 /// How long a start may take on a machine that has other things to do as well.
 const START_TIME: Duration = Duration::from_mins(1);
 
+/// Lines of a log that are shown with a failure.
+const LAST_WORDS: usize = 40;
+
 /// A box that runs as `luxchat-appliance serve`. The process ends with this.
 #[derive(Debug)]
 pub(crate) struct BoxProcess {
@@ -170,6 +173,14 @@ impl BoxProcess {
             ensure!(count(bad) == 0, "{}: {bad}:\n{log}", self.site.name);
         }
         Ok(())
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> String {
+        let log = self.log().unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.len().saturating_sub(LAST_WORDS);
+        format!("{}:\n{}\n", self.site.name, lines[last..].join("\n"))
     }
 
     /// What the box has logged.

@@ -53,12 +53,19 @@ async fn crash_again_and_again(seed: u64) -> Result<()> {
         ministry.start_and_wait().await?;
         ministries.push(ministry);
     }
+    let outcome = kill_under_load(&nation, &mut ministries, seed).await;
+    outcome.with_context(|| {
+        let logs = ministries.iter().map(BoxProcess::last_words);
+        format!("the boxes' last words:\n{}", logs.collect::<String>())
+    })
+}
 
-    let rooms = Rooms::found(&nation).await?;
+async fn kill_under_load(nation: &Nation, ministries: &mut [BoxProcess], seed: u64) -> Result<()> {
+    let rooms = Rooms::found(nation).await?;
     let stop = CancellationToken::new();
-    let senders = Senders::start(&nation, &rooms, &stop).await?;
-    let keys = Keys::start(&nation, &stop).await?;
-    let readers = Reader::start_all(&nation, &rooms, &stop).await?;
+    let senders = Senders::start(nation, &rooms, &stop).await?;
+    let keys = Keys::start(nation, &stop).await?;
+    let readers = Reader::start_all(nation, &rooms, &stop).await?;
 
     let began = Instant::now();
     let [one, other] = [0, 1].map(|number| StdRng::seed_from_u64(seed.wrapping_add(number)));
@@ -71,7 +78,7 @@ async fn crash_again_and_again(seed: u64) -> Result<()> {
     let sent = senders.finish().await?;
     let handed_out = keys.finish().await?;
     readers::verify(&sent, readers).await?;
-    for ministry in &ministries {
+    for ministry in ministries.iter() {
         ministry.assert_checked_after_crashes()?;
     }
     ensure!(retry::lost() > 50, "the kills hit hardly any request");
