@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use luxchat_appliance::commands::{check_config, demo, enrol, request, serve, status, user};
+use luxchat_appliance::commands::{check_config, demo, enrol, media, request, serve, status, user};
 
 /// A Matrix server for one administration.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Make, list and lock the accounts of a running box.
     User(user::Arguments),
+    /// List, delete and withhold the media of a running box.
+    Media(media::Arguments),
     /// Show the state of a running box.
     Status(status::Arguments),
     /// Say whether a site file is right.
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::User(arguments) => user::run(arguments),
+        Command::Media(arguments) => media::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::CheckConfig(arguments) => check_config::run(arguments),
         Command::Request(arguments) => request::run(arguments),

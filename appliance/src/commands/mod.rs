@@ -3,6 +3,7 @@
 pub mod check_config;
 pub mod demo;
 pub mod enrol;
+pub mod media;
 pub mod request;
 pub mod serve;
 pub mod status;

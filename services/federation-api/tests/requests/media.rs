@@ -34,10 +34,32 @@ async fn media_cross_whole() {
     let chunks: Vec<_> = found.read(0, 9).try_collect().await.unwrap();
     assert_eq!(chunks.concat(), b"a picture");
     let missing = b.media.get(a.name(), "missing", PATIENCE).await;
-    let Err(Error::Remote(error)) = missing else {
-        panic!("{missing:?}");
+    assert!(matches!(missing, Err(Error::NotFound)), "{missing:?}");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_still_to_come_is_waited_for() {
+    let (a, b) = two_servers();
+    let reserved = a.media.reserve(a.user("alice").await).await.unwrap();
+    let id = reserved.media_id;
+    let none = Duration::ZERO;
+    let path = format!("/_matrix/federation/v1/media/download/{id}?timeout_ms=0");
+    let answer = a.answer("b.lu", b.signed(&a, "GET", &path, None)).await;
+    assert_eq!(code(&answer), (504, "M_NOT_YET_UPLOADED"));
+    let early = b.media.get(a.name(), &id, none).await;
+    assert!(matches!(early, Err(Error::NotYet)), "{early:?}");
+
+    let upload = Upload {
+        user: a.user("alice").await,
+        content_type: None,
+        file_name: None,
+        length: None,
     };
-    assert_eq!(error.remote_status(), Some(StatusCode::NOT_FOUND));
+    let body = stream::iter([Ok::<_, Error>("it came".into())]);
+    let fill = a.media.upload_to(a.name(), &id, upload, body);
+    let (found, filled) = tokio::join!(b.media.get(a.name(), &id, PATIENCE), fill);
+    filled.unwrap();
+    assert_eq!(found.unwrap().size(), 7);
 }
 
 #[tokio::test]
