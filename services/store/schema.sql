@@ -196,8 +196,9 @@ CREATE TABLE events (
     event_id         TEXT NOT NULL,
     -- The global position at which this server stored the event.
     seq              INTEGER NOT NULL,
-    -- The place in the room's timeline: seq for an event that came live, negative (older is smaller) for a backfilled
-    -- one, NULL for one that clients never see (outlier, soft-failed, rejected).
+    -- The place in the room's timeline: seq for an event that came live; for a backfilled one a negative number (older
+    -- is smaller), or one of those that were left out before an event whose parents were missing; NULL for one that
+    -- clients never see (outlier, soft-failed, rejected).
     pos              INTEGER,
     depth            INTEGER NOT NULL,
     sender_nid       INTEGER NOT NULL REFERENCES users,
@@ -317,6 +318,17 @@ CREATE TABLE media_quarantine (
 
 CREATE TABLE media_removals (
     sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE media_thumbnails (
+    original     BLOB NOT NULL REFERENCES media_contents,
+    width        INTEGER NOT NULL,
+    height       INTEGER NOT NULL,
+    is_crop      INTEGER NOT NULL CHECK (is_crop IN (0, 1)),
+    sha256       BLOB NOT NULL REFERENCES media_contents,
+    content_type TEXT NOT NULL,
+    access_ts    INTEGER NOT NULL,
+    PRIMARY KEY (original, width, height, is_crop)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE members (
@@ -496,6 +508,16 @@ CREATE TABLE remote_media (
     PRIMARY KEY (server_nid, media_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE reports (
+    report_nid   INTEGER NOT NULL PRIMARY KEY,
+    ts           INTEGER NOT NULL,
+    reporter_nid INTEGER NOT NULL REFERENCES users,
+    room_id      TEXT,
+    event_id     TEXT,
+    user_id      TEXT,
+    reason       TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE room_account_data (
     user_nid   INTEGER NOT NULL REFERENCES accounts,
     room_nid   INTEGER NOT NULL REFERENCES rooms,
@@ -629,6 +651,15 @@ CREATE TABLE token_pairs (
     FOREIGN KEY (user_nid, device_id) REFERENCES devices ON DELETE CASCADE
 ) STRICT;
 
+CREATE TABLE url_previews (
+    url TEXT NOT NULL PRIMARY KEY,
+    expires_ts INTEGER NOT NULL,
+    -- A JSON object; NULL where the page could not be had.
+    answer TEXT,
+    -- The page's picture among the local media.
+    media_id TEXT
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE users (
     user_nid   INTEGER NOT NULL PRIMARY KEY,
     user_id    TEXT NOT NULL UNIQUE,
@@ -684,6 +715,10 @@ CREATE INDEX local_media_by_content ON local_media (sha256);
 
 CREATE INDEX local_media_by_uploader ON local_media (uploader_nid);
 
+CREATE INDEX media_thumbnails_by_access ON media_thumbnails (access_ts);
+
+CREATE INDEX media_thumbnails_by_content ON media_thumbnails (sha256);
+
 CREATE INDEX members_by_membership ON members (room_nid, membership);
 
 CREATE INDEX members_by_seq ON members (seq);
@@ -726,5 +761,7 @@ CREATE INDEX room_servers_by_server ON room_servers (server_nid, room_nid);
 CREATE INDEX token_pairs_by_device ON token_pairs (user_nid, device_id);
 
 CREATE INDEX token_pairs_by_replaced ON token_pairs (replaces_nid) WHERE replaces_nid IS NOT NULL;
+
+CREATE INDEX url_previews_by_expiry ON url_previews (expires_ts);
 
 CREATE INDEX users_by_server ON users (server_nid);

@@ -45,6 +45,7 @@ mod received_transactions;
 mod recent_rooms;
 mod relations;
 mod remote_devices;
+mod reports;
 mod rooms;
 mod search_words;
 mod server_keys;
@@ -73,7 +74,7 @@ pub use self::{
     hub::{Announcement, Listener, Topic},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
     key_signatures::{KeySignature, with_signatures},
-    media::{ContentHash, KeptMedia, MediaRow, PendingMedia, QuarantinedContent, UploadedMedia},
+    media::{ContentHash, KeptMedia, MediaRow, PendingMedia, QuarantinedContent, ThumbnailKey, UploadedMedia},
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
     one_time_keys::OneTimeKeyUpload,
     pdu::Pdu,
@@ -84,6 +85,7 @@ pub use self::{
     receipts::{OutgoingReceipt, Receipt},
     relations::{Relation, RelationCount},
     remote_devices::{RemoteDeviceList, RemoteDevices},
+    reports::{Report, Reported},
     rooms::{
         AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, DelayEnd, DelayOutcome, DelayedEvent, Event,
         EventStatus, Inserted, Member, NewDelayedEvent, NewEvent, Redaction, Room, SearchBacklog,
@@ -96,4 +98,5 @@ pub use self::{
     to_device::{ToDeviceBatch, ToDeviceOutbox},
     tx::{ReadTx, WriteTx},
     unread::{CountUnread, DefaultRules, Unread, UnreadCount},
+    url_previews::UrlPreview,
 };

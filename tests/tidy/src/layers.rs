@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("luxchat-directory", 3),
     ("luxchat-encryption", 3),
     ("luxchat-media", 3),
+    ("luxchat-previews", 3),
     ("luxchat-rooms", 3),
     ("luxchat-sync", 3),
     ("luxchat-provision", 3),
