@@ -1,10 +1,10 @@
-//! Fetching history from before this server was in a room.
+//! Fetching history from before this server was in a room, or while it was away.
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
 use std::{collections::HashMap, sync::Arc};
 
-use luxchat_store::{Coordinate, Event, EventStatus, Pdu, ReadTx, RoomNid, WriteTx};
+use luxchat_store::{Coordinate, Event, EventStatus, Pdu, ReadTx, RoomNid, Stretch, WriteTx};
 use ruma::{OwnedEventId, OwnedServerName, RoomId, UInt, api::federation::backfill::get_backfill};
 
 use crate::{
@@ -28,9 +28,11 @@ const MAX_SERVERS: usize = 3;
 /// Events asked for at most.
 const MAX_EVENTS: usize = 100;
 
-/// What is missing at the beginning of a room's timeline.
-struct Beginning {
+/// What is missing in a room's timeline.
+struct Gap {
     room: RoomNid,
+    /// The place of the event that it comes before; `None` for the beginning of the timeline.
+    ahead_of: Option<i64>,
     missing: Vec<OwnedEventId>,
     /// The state before an event that follows what is missing.
     near: Coordinate,
@@ -45,11 +47,29 @@ impl Rooms {
     ///
     /// [`Error::NotFound`] where this server does not hold the room.
     pub async fn backfill(&self, room_id: &RoomId, limit: usize) -> Result<usize> {
-        let Some(beginning) = self.beginning(room_id).await? else {
+        self.fill(room_id, None, limit).await
+    }
+
+    /// The same of the newest gap in the timeline that comes before an event at `place` or before.
+    ///
+    /// # Errors
+    ///
+    /// As [`backfill`](Self::backfill).
+    pub async fn backfill_before(
+        &self,
+        room_id: &RoomId,
+        place: i64,
+        limit: usize,
+    ) -> Result<usize> {
+        self.fill(room_id, Some(place), limit).await
+    }
+
+    async fn fill(&self, room_id: &RoomId, place: Option<i64>, limit: usize) -> Result<usize> {
+        let Some(gap) = self.gap(room_id, place).await? else {
             return Ok(0);
         };
-        for server in &beginning.servers {
-            match self.backfill_from(server, room_id, &beginning, limit).await {
+        for server in &gap.servers {
+            match self.backfill_from(server, room_id, &gap, limit).await {
                 Ok(0) => {}
                 Ok(count) => return Ok(count),
                 Err(error) => tracing::info!(%server, %room_id, %error, "no history to be had"),
@@ -58,13 +78,17 @@ impl Rooms {
         Ok(0)
     }
 
-    async fn beginning(&self, room_id: &RoomId) -> Result<Option<Beginning>> {
+    async fn gap(&self, room_id: &RoomId, place: Option<i64>) -> Result<Option<Gap>> {
         let room_id = room_id.to_owned();
         let own = self.server_name().to_owned();
         self.store
             .read(move |tx| {
                 let room = tx.room_by_id(&room_id)?.ok_or(Error::NotFound("room"))?.nid;
-                let Some((missing, child)) = oldest_gap(tx, room)? else {
+                let found = match place {
+                    Some(place) => gap_before(tx, room, place)?,
+                    None => oldest_gap(tx, room)?.map(|(missing, child)| (None, missing, child)),
+                };
+                let Some((ahead_of, missing, child)) = found else {
                     return Ok(None);
                 };
                 let near = child.before.ok_or(Error::NotFound("event"))?;
@@ -76,8 +100,9 @@ impl Rooms {
                 }
                 servers.retain(|server| *server != own);
                 servers.truncate(MAX_SERVERS);
-                Ok(Some(Beginning {
+                Ok(Some(Gap {
                     room,
+                    ahead_of,
                     missing,
                     near,
                     servers,
@@ -90,7 +115,7 @@ impl Rooms {
         &self,
         server: &OwnedServerName,
         room_id: &RoomId,
-        beginning: &Beginning,
+        gap: &Gap,
         limit: usize,
     ) -> Result<usize> {
         let inbound = self.inbound(server, room_id).await?;
@@ -98,7 +123,7 @@ impl Rooms {
         let limit = u32::try_from(limit.min(MAX_EVENTS)).unwrap_or(u32::MAX);
         let request = get_backfill::v1::Request::new(
             room_id.to_owned(),
-            beginning.missing.clone(),
+            gap.missing.clone(),
             UInt::from(limit),
         );
         let answer = self.federation.request(server, request).await?;
@@ -120,15 +145,18 @@ impl Rooms {
             .collect();
         self.store_outliers(inbound.room.nid, &inbound.rules, verified)
             .await?;
-        let pdus = self.unplaced(beginning.room, own, pdus).await?;
+        let pdus = self.unplaced(gap.room, own, pdus).await?;
         let pdus = parents_first(pdus, |pdu| pdu.event_id(), |pdu| pdu.prev_events());
-        let gaps = self.states_before(&inbound, &pdus).await?;
-        let (room, rules, near) = (beginning.room, inbound.rules.clone(), beginning.near);
+        let states = self.states_before(&inbound, &pdus).await?;
+        let (room, rules, near) = (gap.room, inbound.rules.clone(), gap.near);
+        let ahead_of = gap.ahead_of;
         let plan = self
             .store
-            .read(move |tx| Plan::make(tx, room, &rules, near, &pdus, &gaps))
+            .read(move |tx| Plan::make(tx, room, &rules, near, &pdus, &states))
             .await?;
-        self.store.write(move |tx| place(tx, room, plan)).await
+        self.store
+            .write(move |tx| place(tx, room, ahead_of, plan))
+            .await
     }
 
     /// The events that are outliers here so far.
@@ -192,8 +220,34 @@ impl Rooms {
     }
 }
 
-/// What is missing before the beginning of a room's timeline, with one of the events that follow it. A gap in the middle
-/// of the timeline is no beginning: there is no place in it for what comes later.
+/// A gap's place, what is missing in it, and one of the events that follow it.
+type Found = (Option<i64>, Vec<OwnedEventId>, Event);
+
+/// The newest gap before an event at `place` or before. `None` where there is none, or no place in it is free.
+fn gap_before(tx: &ReadTx<'_>, room: RoomNid, place: i64) -> Result<Option<Found>> {
+    let until = Stretch {
+        after: i64::MIN,
+        until: place,
+    };
+    let Some(newest) = tx.newest_gap(room, until)? else {
+        return Ok(None);
+    };
+    let Some(free) = tx.free_place_before(room, newest)? else {
+        return Ok(None);
+    };
+    // What was fetched before lies between the two, and may lack parents as well.
+    let fetched = Stretch {
+        after: free,
+        until: newest,
+    };
+    let missing = tx.missing_prevs_in(room, fetched, MAX_FROM)?;
+    let child = tx.timeline_forwards(room, free, newest, 1)?.pop();
+    let is_beginning = tx.oldest_pos(room)?.is_none_or(|oldest| oldest > free);
+    let ahead_of = (!is_beginning).then_some(free + 1);
+    Ok(child.map(|child| (ahead_of, missing, child)))
+}
+
+/// What is missing before the beginning of a room's timeline, with one of the events that follow it.
 fn oldest_gap(tx: &ReadTx<'_>, room: RoomNid) -> Result<Option<(Vec<OwnedEventId>, Event)>> {
     let oldest = tx.oldest_pos(room)?;
     let mut missing = Vec::new();
@@ -212,7 +266,12 @@ fn oldest_gap(tx: &ReadTx<'_>, room: RoomNid) -> Result<Option<(Vec<OwnedEventId
 }
 
 /// Writes the states down, then the events, newest first.
-fn place(tx: &mut WriteTx<'_>, room: RoomNid, plan: Plan) -> Result<usize> {
+fn place(
+    tx: &mut WriteTx<'_>,
+    room: RoomNid,
+    mut ahead_of: Option<i64>,
+    plan: Plan,
+) -> Result<usize> {
     let mut room = tx.room(room)?;
     let coordinates = plan.record_states(tx, &room)?;
     let mut count = 0;
@@ -225,12 +284,17 @@ fn place(tx: &mut WriteTx<'_>, room: RoomNid, plan: Plan) -> Result<usize> {
         let (before, after) = (coordinates[before], coordinates[after]);
         let placement = match event.status() {
             EventStatus::Rejected => Placement::Unseen { before },
-            EventStatus::Accepted | EventStatus::SoftFailed => {
-                Placement::Backfilled { before, after }
-            }
+            EventStatus::Accepted | EventStatus::SoftFailed => Placement::Backfilled {
+                ahead_of,
+                before,
+                after,
+            },
         };
         let inserted = append(tx, &mut room, &event, placement, Origin::Remote)?;
-        count += usize::from(inserted.is_some_and(|inserted| inserted.pos.is_some()));
+        if let Some(pos) = inserted.and_then(|inserted| inserted.pos) {
+            count += 1;
+            ahead_of = ahead_of.map(|_| pos);
+        }
     }
     Ok(count)
 }

@@ -16,8 +16,9 @@ CREATE TABLE events (
     event_id         TEXT NOT NULL,
     -- The global position at which this server stored the event.
     seq              INTEGER NOT NULL,
-    -- The place in the room's timeline: seq for an event that came live, negative (older is smaller) for a backfilled
-    -- one, NULL for one that clients never see (outlier, soft-failed, rejected).
+    -- The place in the room's timeline: seq for an event that came live; for a backfilled one a negative number (older
+    -- is smaller), or one of those that were left out before an event whose parents were missing; NULL for one that
+    -- clients never see (outlier, soft-failed, rejected).
     pos              INTEGER,
     depth            INTEGER NOT NULL,
     sender_nid       INTEGER NOT NULL REFERENCES users,

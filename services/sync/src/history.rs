@@ -155,7 +155,7 @@ impl<'k> History<'k> {
     }
 
     fn joined_later(&self, row: &ClientRow) -> bool {
-        let is_backfilled = row.pos.is_some_and(|pos| pos < 0);
+        let is_backfilled = row.pos.is_some_and(|pos| pos != row.seq.0);
         let mut changes = self.memberships.changes.iter().rev();
         changes.any(|(_, seq, membership)| {
             *membership == MembershipState::Join && (is_backfilled || *seq >= row.seq)

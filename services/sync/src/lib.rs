@@ -17,6 +17,7 @@ mod history;
 mod member_summary;
 mod members;
 mod messages;
+mod mutual_rooms;
 mod presence;
 mod public_rooms;
 mod receipts;
@@ -41,8 +42,9 @@ pub use self::{
     error::{Error, Result},
     event_near::EventNear,
     hierarchy::{Hierarchy, RemoteRooms},
-    messages::Messages,
+    messages::{Gaps, Messages},
     presence::{Presence, Shown, Syncing},
+    mutual_rooms::MutualRooms,
     public_rooms::{PublicRooms, PublicRoomsRequest, public_rooms},
     receipts::{ReceiptKind, Receipts},
     relation_filter::RelationFilter,

@@ -150,15 +150,17 @@ fn members_at(tx: &ReadTx<'_>, at: Coordinate) -> Result<Vec<ClientRow>> {
 
 fn state_at_place(tx: &ReadTx<'_>, readable: &Readable, at: i64) -> Result<Option<Coordinate>> {
     let room = readable.room.nid;
-    if at >= 0 {
-        return Ok(tx.current_coordinate_at(room, Position(at))?);
-    }
     let stretch = Stretch {
         after: i64::MIN,
         until: at,
     };
     let row = tx.timeline_backward(room, stretch, 1)?.pop();
-    Ok(row.and_then(|row| row.after))
+    // The room's state log knows nothing of what was fetched later.
+    let fetched = row.filter(|row| row.pos != Some(row.seq.0));
+    match fetched {
+        Some(row) => Ok(row.after),
+        None => Ok(tx.current_coordinate_at(room, Position(at))?),
+    }
 }
 
 #[derive(Deserialize)]

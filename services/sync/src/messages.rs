@@ -29,9 +29,18 @@ const LONGEST_PAGE: usize = 500;
 pub struct Messages {
     /// What to answer.
     pub response: v3::Response,
-    /// Whether the page ends at the oldest event held here although other servers have older ones: ask them, and read
-    /// the page again.
-    pub wants_backfill: bool,
+    /// Where the page ends at an event although other servers have some that come before it: its place. Ask them, and
+    /// read the page again.
+    pub wants_backfill: Option<i64>,
+}
+
+/// What a page does about events that are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaps {
+    /// It ends there.
+    End,
+    /// It goes on with what there is.
+    Skip,
 }
 
 impl Sync {
@@ -47,10 +56,11 @@ impl Sync {
         viewer: Viewer,
         request: v3::Request,
         relations: RelationFilter,
+        gaps: Gaps,
     ) -> Result<Messages> {
         let now_ms = self.store.clock().now_ms();
         self.store
-            .read(move |tx| page(tx, &viewer, &request, &relations, now_ms))
+            .read(move |tx| page(tx, &viewer, &request, (&relations, gaps), now_ms))
             .await
     }
 }
@@ -59,7 +69,7 @@ fn page(
     tx: &ReadTx<'_>,
     viewer: &Viewer,
     request: &v3::Request,
-    relations: &RelationFilter,
+    (relations, gaps): (&RelationFilter, Gaps),
     now_ms: u64,
 ) -> Result<Messages> {
     let keys = HistoryKeys::of(tx, &viewer.user_id)?;
@@ -77,13 +87,18 @@ fn page(
     let from = token(request.from.as_deref())?;
     let to = token(request.to.as_deref())?;
     let newest_place = tx.position()?.0;
+    let mut gap = None;
     let (start, found) = match request.dir {
         Direction::Backward => {
             let start = from.unwrap_or(newest_place);
-            let stretch = Stretch {
+            let mut stretch = Stretch {
                 after: to.unwrap_or(i64::MIN),
                 until: start.min(readable.until),
             };
+            gap = tx.newest_gap(room, stretch)?;
+            if let (Some(gap), Gaps::End) = (gap, gaps) {
+                stretch.after = gap.saturating_sub(1);
+            }
             (start, newest(tx, room, stretch, sight, limit)?)
         }
         Direction::Forward => {
@@ -108,11 +123,10 @@ fn page(
     let events = events.map(|row| composer.timeline_event(row, &history));
     response.chunk = events.collect::<Result<_>>()?;
     response.state = lazy_state(composer, &readable, &request.filter, &found.rows)?;
-    let at_oldest = found.rest.is_none() && request.dir == Direction::Backward && to.is_none();
-    let wants_backfill = at_oldest && tx.has_missing_prevs(room)?;
-    if wants_backfill && let Some(oldest) = found.rows.last().and_then(|row| row.pos) {
-        // There is more, if not here. A client that gets nothing at all has reached the end for now.
-        response.end = Some(SyncToken::before(oldest).to_string());
+    let wants_backfill = gap.filter(|_| found.rest.is_none() && gaps == Gaps::End);
+    if let Some(gap) = wants_backfill {
+        // There is more, if not here.
+        response.end = Some(SyncToken::before(gap).to_string());
     }
     Ok(Messages {
         response,

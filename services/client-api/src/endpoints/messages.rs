@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, Query},
 };
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
-use luxchat_sync::{RelationFilter, RelationsRequest};
+use luxchat_sync::{Gaps, RelationFilter, RelationsRequest};
 use ruma::{
     OwnedRoomId,
     api::client::{
@@ -60,24 +60,29 @@ async fn messages(
         }
     };
     let relations = RelationFilter::of_event_filter(more.filter.as_deref().unwrap_or_default());
-    let read = || {
-        let request = request.clone();
-        let messages = &state.sync;
-        messages.messages(session.viewer(), request, relations.clone())
+    let read = |gaps| {
+        let (viewer, request) = (session.viewer(), request.clone());
+        state
+            .sync
+            .messages(viewer, request, relations.clone(), gaps)
     };
-    let page = read().await?;
-    if !page.wants_backfill {
+    let page = read(Gaps::End).await?;
+    let Some(place) = page.wants_backfill else {
         return Ok(Reply(page.response));
-    }
-    match state.rooms.backfill(&request.room_id, BACKFILL).await {
-        Ok(fetched) if fetched > 0 => Ok(Reply(read().await?.response)),
+    };
+    let backfill = state
+        .rooms
+        .backfill_before(&request.room_id, place, BACKFILL);
+    let gaps = match backfill.await {
+        Ok(fetched) if fetched > 0 => Gaps::End,
         // What other servers cannot give, the page does without.
-        Ok(_) => Ok(Reply(page.response)),
+        Ok(_) => Gaps::Skip,
         Err(error) => {
             debug!(%error, "no older events from other servers");
-            Ok(Reply(page.response))
+            Gaps::Skip
         }
-    }
+    };
+    Ok(Reply(read(gaps).await?.response))
 }
 
 async fn threads(

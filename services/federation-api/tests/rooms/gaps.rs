@@ -66,14 +66,54 @@ async fn a_gap_too_wide_to_close_is_bridged_by_the_state_behind_it() {
     let name = two.state_content(&room, StateEventType::RoomName).await;
     assert_eq!(name.unwrap()["name"], "behind the gap");
 
-    // What is older than the room is here goes to the beginning, what is in the gap does not.
+    // What is older than the room is here goes to the beginning, what is in the gap goes there.
     while two.rooms.backfill(&room, 100).await.unwrap() > 0 {}
     assert_eq!(two.bodies(&room).await, bodies);
+    let newest = i64::MAX;
+    while two.rooms.backfill_before(&room, newest, 100).await.unwrap() > 0 {}
+    let expected: Vec<String> = (0..270).map(|number| number.to_string()).collect();
+    assert_eq!(two.bodies(&room).await, expected);
 
     // The room goes on.
     two.say(&bob, &room, "and on").await;
     two.deliver(&one).await;
     assert_eq!(one.bodies(&room).await.last().unwrap(), "and on");
+}
+
+#[tokio::test]
+async fn what_was_said_while_a_server_was_away_takes_its_place() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.outbox(&two).await;
+    one.say(&alice, &room, "before").await;
+    two.receive(&one, one.outbox(&two).await).await;
+    two.rooms.leave(&bob, &room, None).await.unwrap();
+    two.deliver(&one).await;
+    for number in 0..150 {
+        one.say(&alice, &room, &number.to_string()).await;
+    }
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.say(&alice, &room, "after").await;
+    two.receive(&one, one.outbox(&two).await).await;
+    assert_eq!(two.bodies(&room).await, ["before", "after"]);
+
+    let newest = i64::MAX;
+    assert_eq!(
+        two.rooms.backfill_before(&room, newest, 60).await.unwrap(),
+        60
+    );
+    let bodies = two.bodies(&room).await;
+    assert_eq!((&*bodies[0], &*bodies[1]), ("before", "90"));
+    while two.rooms.backfill_before(&room, newest, 60).await.unwrap() > 0 {}
+    let said = (0..150).map(|number| number.to_string());
+    let expected = std::iter::once("before".to_owned()).chain(said);
+    let expected: Vec<String> = expected.chain(["after".to_owned()]).collect();
+    let bodies = two.bodies(&room).await;
+    assert_eq!(bodies, expected);
+    assert_eq!(one.state(&room).await, two.state(&room).await);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use ruma::{EventId, OwnedEventId};
 use rusqlite::params;
 
 use super::parsed;
-use crate::{EventNid, ReadTx, Result, RoomNid, WriteTx};
+use crate::{EventNid, ReadTx, Result, RoomNid, Stretch, WriteTx};
 
 /// An event without successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,33 @@ impl ReadTx<'_> {
         self.all(sql, params![room, limit], |row| {
             Ok((parsed(row, "event_id")?, parsed(row, "child_id")?))
         })
+    }
+
+    /// Whether one of these parents is missing here.
+    pub fn lacks_parent(&self, room: RoomNid, prev_events: &[OwnedEventId]) -> Result<bool> {
+        let sql = "SELECT 1 FROM events WHERE room_nid = ?1 AND event_id = ?2 AND before_chain_nid IS NOT NULL";
+        for prev_event in prev_events {
+            let found = self.optional(sql, params![room, prev_event.as_str()], |_| Ok(()))?;
+            if found.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Parents that this server does not have of events in a stretch of the timeline, at most `limit` of them.
+    pub fn missing_prevs_in(
+        &self,
+        room: RoomNid,
+        stretch: Stretch,
+        limit: usize,
+    ) -> Result<Vec<OwnedEventId>> {
+        let sql = "SELECT DISTINCT m.event_id FROM missing_prevs m \
+                   JOIN events e ON e.event_nid = m.child_nid \
+                   WHERE m.room_nid = ?1 AND e.pos > ?2 AND e.pos <= ?3 ORDER BY m.event_id LIMIT ?4";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let params = params![room, stretch.after, stretch.until, limit];
+        self.all(sql, params, |row| parsed(row, "event_id"))
     }
 
     /// Whether some events before the room's first one are missing here.

@@ -1,6 +1,6 @@
 //! Pages, contexts and members, and who may see them.
 
-use luxchat_sync::{Error, RelationFilter, RelationsRequest};
+use luxchat_sync::{Error, Gaps, RelationFilter, RelationsRequest};
 use ruma::{
     UserId,
     api::{
@@ -24,9 +24,9 @@ async fn page(
     let viewer = world.viewer(user).await;
     let page = world
         .sync
-        .messages(viewer, request, RelationFilter::default())
+        .messages(viewer, request, RelationFilter::default(), Gaps::End)
         .await?;
-    assert!(!page.wants_backfill);
+    assert!(page.wants_backfill.is_none());
     Ok(page.response)
 }
 
@@ -86,10 +86,15 @@ async fn missing_history_is_to_be_asked_for() {
     let viewer = world.viewer(alice()).await;
     let page = world
         .sync
-        .messages(viewer, backward(None, 50), RelationFilter::default())
+        .messages(
+            viewer,
+            backward(None, 50),
+            RelationFilter::default(),
+            Gaps::End,
+        )
         .await
         .unwrap();
-    assert!(page.wants_backfill);
+    assert!(page.wants_backfill.is_some());
     assert!(page.response.end.is_some());
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use luxchat_sync::{RelationFilter, SyncRequest, SyncToken};
+use luxchat_sync::{Gaps, RelationFilter, SyncRequest, SyncToken};
 use proptest::{collection::vec, prelude::*};
 use ruma::{
     UserId,
@@ -110,7 +110,12 @@ async fn missed(world: &World, timeline: &v3::Timeline, since: Option<SyncToken>
         let viewer = world.viewer(alice()).await;
         let page = world
             .sync
-            .messages(viewer, request.clone(), RelationFilter::default())
+            .messages(
+                viewer,
+                request.clone(),
+                RelationFilter::default(),
+                Gaps::End,
+            )
             .await
             .unwrap();
         events.extend(plain(&page.response.chunk));

@@ -373,7 +373,7 @@ async fn receipts_and_account_data_and_typing_come_beside_the_rooms() {
     let set = async |event_type: &'static str| {
         let write = world.store.write::<_, luxchat_store::Error, _>(move |tx| {
             let room = tx.room_by_id(the_room())?.unwrap().nid;
-            let content = serde_json::value::to_raw_value(&json!({})).unwrap();
+            let content = serde_json::value::to_raw_value(&json!({ "set": true })).unwrap();
             tx.set_room_account_data(user, room, event_type, &content)
         });
         write.await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use luxchat_sync::RelationFilter;
+use luxchat_sync::{Gaps, RelationFilter};
 use proptest::{collection::vec, prelude::*};
 use ruma::{
     RoomId,
@@ -82,7 +82,12 @@ impl Client {
             let viewer = world.viewer(alice()).await;
             let page = world
                 .sync
-                .messages(viewer, request.clone(), RelationFilter::default())
+                .messages(
+                    viewer,
+                    request.clone(),
+                    RelationFilter::default(),
+                    Gaps::Skip,
+                )
                 .await
                 .unwrap();
             for event in plain(&page.response.chunk) {

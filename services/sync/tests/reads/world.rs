@@ -40,7 +40,6 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) sync: Sync,
     pub(crate) typing: Typing,
-    pub(crate) presence: Presence,
     pub(crate) receipts: Receipts,
     events: AtomicU64,
     _dir: tempfile::TempDir,
@@ -76,8 +75,7 @@ impl World {
         let typing = Typing::new(store.clone());
         let presence = Presence::new(store.clone(), true);
         Self {
-            sync: Sync::new(store.clone(), typing.clone(), presence.clone()),
-            presence,
+            sync: Sync::new(store.clone(), typing.clone(), presence),
             receipts: Receipts::new(store.clone()),
             typing,
             store,
