@@ -27,6 +27,10 @@ use crate::{
     shares::{Shares, network_of},
 };
 
+/// What is read ahead of a connection, and what waits to be sent on it, in bytes: many slow downloads at a time must not
+/// take much memory. A request's head fits into it.
+const MAX_BUFFER: usize = 64 * 1024;
+
 /// How a listener treats those who connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Listening {
@@ -187,6 +191,7 @@ async fn serve<H: Handshake>(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
+        .max_buf_size(MAX_BUFFER)
         .timer(TokioTimer::new())
         .header_read_timeout(listening.header_time);
     builder
@@ -195,6 +200,7 @@ async fn serve<H: Handshake>(
         .keep_alive_interval(listening.header_time)
         .keep_alive_timeout(listening.header_time)
         .max_concurrent_streams(256)
+        .max_send_buf_size(MAX_BUFFER)
         .max_header_list_size(64 * 1024);
     let stream = TokioIo::new(Opening::new(stream, listening.header_time));
     let connection = builder.serve_connection(stream, service);
