@@ -272,6 +272,33 @@ async fn a_suspended_user_reads_and_does_not_speak() {
     assert_eq!(refused.error(), (403, "M_USER_SUSPENDED"));
 }
 
+#[tokio::test]
+async fn what_is_absent_is_left_out() {
+    let accounts = AccountsConfig {
+        registration: luxchat_accounts::Registration {
+            open: true,
+            ..luxchat_accounts::Registration::default()
+        },
+        ..AccountsConfig::default()
+    };
+    let server = Server::with(accounts, Config::default());
+    let request = json!({
+        "username": "alice",
+        "password": crate::testing::PASSWORD,
+        "auth": { "type": "m.login.dummy" },
+        "inhibit_login": true,
+    });
+    let path = "/_matrix/client/v3/register";
+    let registered = server.send(Method::POST, path, None, request).await.ok();
+    assert_eq!(registered, json!({ "user_id": "@alice:example.org" }));
+
+    let login = server.log_in("alice", json!({})).await.ok();
+    let token = login["access_token"].as_str().unwrap();
+    let listed = server.get("/_matrix/client/v3/devices", token).await.ok();
+    let device = json!({ "device_id": login["device_id"] });
+    assert_eq!(listed["devices"][0], device);
+}
+
 /// Endpoints that look at no session, as the specification has them. Those for anyone that take an `Option<Session>` are
 /// not among them: a token that they are shown counts, and a wrong one is limited by address.
 const PUBLIC: &[(&str, &str)] = &[

@@ -33,7 +33,7 @@ pub use self::{
     limits::Limits,
     listener::{Accepted, Handshake, Listening, Plain, RemoteAddress, listen},
     panic::{CatchPanic, catch_panic},
-    reply::Reply,
+    reply::{Reply, Sparse},
     request::{Matrix, MatrixWithBody},
     routes::Endpoints,
     shares::{Share, Shares, network_of},
