@@ -68,8 +68,9 @@ impl Shared {
         Ok(found)
     }
 
-    /// Brings the cache under a cap, in bytes.
+    /// Brings the cache, thumbnails and all, under a cap, in bytes.
     pub(crate) async fn shrink_cache(&self, cap: u64) -> Result<()> {
+        let cap = cap.saturating_sub(self.shrink_thumbnails(cap).await?);
         let size: luxchat_store::Result<u64> = self.store.read(|tx| tx.remote_media_bytes()).await;
         if size? <= cap {
             return Ok(());

@@ -11,7 +11,7 @@ pub struct Config {
     pub max_bytes: u64,
     /// The largest original that is served in place of a thumbnail, in bytes.
     pub max_thumbnail_bytes: u64,
-    /// What the cache of other servers' media may hold, in bytes.
+    /// What the cache of other servers' media and of thumbnails may hold, in bytes.
     pub cache_bytes: u64,
     /// How long the cache keeps what nobody looks at; `None`: until it is full.
     pub cache_time: Option<Duration>,
@@ -40,6 +40,10 @@ pub struct Config {
     pub parallel_fetches: usize,
     /// What looks at each content before it is first handed out.
     pub scanner: Option<ScannerConfig>,
+    /// What decodes images; `None`: nothing does, and small ones stand for their own thumbnails.
+    pub thumbnailer: Option<luxchat_thumbnailer::Config>,
+    /// Whether an uploaded image gets the spec's thumbnails before anybody asks.
+    pub premade_thumbnails: bool,
 }
 
 impl Config {
@@ -64,6 +68,8 @@ impl Config {
             transfer_time: Duration::from_mins(30),
             parallel_fetches: 32,
             scanner: None,
+            thumbnailer: None,
+            premade_thumbnails: false,
         }
     }
 }

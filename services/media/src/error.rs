@@ -73,6 +73,10 @@ pub enum Error {
     #[error("there is no thumbnail of this media")]
     NoThumbnail,
 
+    /// No thumbnail can be made of this image, or by this machine.
+    #[error(transparent)]
+    Thumbnailer(#[from] luxchat_thumbnailer::Error),
+
     /// Another server refused, or cannot be reached.
     #[error(transparent)]
     Remote(#[from] luxchat_federation::Error),

@@ -23,7 +23,10 @@ mod scan;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod thumbnails;
 mod upkeep;
+
+pub use luxchat_thumbnailer as thumbnailer;
 
 pub use self::{
     config::Config,
@@ -34,5 +37,6 @@ pub use self::{
     multipart::{Envelope, envelope},
     pending::Reserved,
     scan::{ScanService, ScannerAddress, ScannerConfig, ScannerState, WhenDown},
+    thumbnails::ThumbnailerState,
     upkeep::Usage,
 };

@@ -18,6 +18,7 @@ use crate::{
     pending::Arrivals,
     scan::Scanning,
     scratch::Written,
+    thumbnails::Thumbnails,
 };
 
 /// What part of the fetches one peer may take: one that sends byte by byte keeps its place for long.
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) lanes: Turns<(OwnedServerName, usize)>,
     pub(crate) lanes_each: usize,
     pub(crate) scanning: Option<Scanning>,
+    pub(crate) thumbnails: Option<Thumbnails>,
 }
 
 /// What somebody uploads, beside its bytes.
@@ -75,6 +77,7 @@ impl Media {
         let share = config.parallel_fetches / SHARE;
         let places = Semaphore::new(config.parallel_fetches.clamp(1, Semaphore::MAX_PERMITS));
         let scanning = config.scanner.clone().map(Scanning::new);
+        let thumbnails = config.thumbnailer.clone().map(Thumbnails::new);
         Ok(Self {
             shared: Arc::new(Shared {
                 store,
@@ -88,6 +91,7 @@ impl Media {
                 lanes: Turns::default(),
                 lanes_each: share.max(1),
                 scanning,
+                thumbnails,
             }),
         })
     }
@@ -110,6 +114,7 @@ impl Media {
     ) -> Result<String> {
         let media_id = new_media_id();
         self.shared.take_in(&media_id, false, upload, body).await?;
+        self.premake(&media_id);
         Ok(media_id)
     }
 
@@ -196,7 +201,7 @@ impl Media {
     /// # Errors
     ///
     /// [`Error::NoThumbnail`], [`Error::TooLarge`].
-    pub fn as_thumbnail(&self, found: Found) -> Result<Found> {
+    pub(crate) fn as_thumbnail(&self, found: Found) -> Result<Found> {
         let limit = self.shared.config.max_thumbnail_bytes;
         if !found.is_image() {
             return Err(Error::NoThumbnail);

@@ -103,6 +103,7 @@ impl Media {
             return Err(Error::NotYours);
         }
         shared.take_in(media_id, true, upload, body).await?;
+        self.premake(media_id);
         // Nobody may be waiting.
         let _ = shared.arrivals.0.send(media_id.to_owned());
         Ok(())

@@ -15,7 +15,7 @@ const REMOVED_AT_ONCE: u32 = 200;
 pub struct Usage {
     /// What users uploaded, in bytes. What two uploaded counts twice.
     pub local_bytes: u64,
-    /// The cache of other servers' media, in bytes.
+    /// The cache of other servers' media and of thumbnails, in bytes.
     pub cache_bytes: u64,
     /// How many contents are in quarantine.
     pub quarantined: u64,
@@ -39,7 +39,7 @@ impl Media {
             .read(move |tx| {
                 Ok(Usage {
                     local_bytes: tx.local_media_bytes()?,
-                    cache_bytes: tx.remote_media_bytes()?,
+                    cache_bytes: tx.remote_media_bytes()? + tx.thumbnail_bytes()?,
                     quarantined: tx.quarantined_count()?,
                     scanner,
                 })
@@ -79,6 +79,9 @@ impl Media {
             let before_ts = before(time);
             shared
                 .repeat(move |tx| tx.expire_remote_media(before_ts))
+                .await?;
+            shared
+                .repeat(move |tx| tx.expire_thumbnails(before_ts))
                 .await?;
         }
         shared.shrink_cache(config.cache_bytes).await?;
@@ -126,6 +129,8 @@ impl Shared {
         for sha256 in rows.difference(&files).copied() {
             self.repeat(move |tx| tx.forget_remote_content(&sha256))
                 .await?;
+            self.repeat(move |tx| tx.forget_thumbnail_content(&sha256))
+                .await?;
             let is_left: luxchat_store::Result<bool> = self
                 .store
                 .read(move |tx| tx.has_media_content(&sha256))
@@ -158,7 +163,7 @@ impl Shared {
     }
 
     /// Writes in small turns until there is nothing left to do, and returns how much was done.
-    async fn repeat(
+    pub(crate) async fn repeat(
         &self,
         turn: impl Fn(&mut WriteTx<'_>) -> luxchat_store::Result<usize> + Clone + Send + 'static,
     ) -> Result<usize> {

@@ -46,9 +46,25 @@ CREATE TABLE remote_media (
 CREATE INDEX remote_media_by_content ON remote_media (sha256);
 CREATE INDEX remote_media_by_access ON remote_media (access_ts);
 
--- The sizes of all rows of local_media, and of remote_media, together.
+-- What was made of images, for each size that was wanted. Where an image stands for its own thumbnail, both contents are one.
+CREATE TABLE media_thumbnails (
+    original     BLOB NOT NULL REFERENCES media_contents,
+    width        INTEGER NOT NULL,
+    height       INTEGER NOT NULL,
+    is_crop      INTEGER NOT NULL CHECK (is_crop IN (0, 1)),
+    sha256       BLOB NOT NULL REFERENCES media_contents,
+    content_type TEXT NOT NULL,
+    access_ts    INTEGER NOT NULL,
+    PRIMARY KEY (original, width, height, is_crop)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX media_thumbnails_by_content ON media_thumbnails (sha256);
+CREATE INDEX media_thumbnails_by_access ON media_thumbnails (access_ts);
+
+-- The sizes of all rows of local_media, of remote_media, and of what media_thumbnails adds to the originals, together.
 INSERT INTO counters (name, value) VALUES ('local_media_bytes', 0);
 INSERT INTO counters (name, value) VALUES ('remote_media_bytes', 0);
+INSERT INTO counters (name, value) VALUES ('media_thumbnail_bytes', 0);
 
 -- Contents that are handed out to nobody, and that no user may upload, whether or not they lie here.
 CREATE TABLE media_quarantine (

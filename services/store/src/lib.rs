@@ -26,11 +26,13 @@ mod error;
 mod fallback_keys;
 mod highlights;
 mod hub;
+mod inventory;
 mod key_backup;
 mod key_signatures;
 mod local_names;
 mod media;
 mod migrations;
+mod moderation;
 mod names;
 mod nid;
 mod one_time_keys;
@@ -51,6 +53,7 @@ mod search_words;
 mod server_keys;
 mod store;
 mod sync_queries;
+mod thread_subscriptions;
 mod to_device;
 mod tx;
 mod unread;
@@ -72,6 +75,7 @@ pub use self::{
     device_lists::DeviceListChanges,
     error::{Error, Result},
     hub::{Announcement, Listener, Topic},
+    inventory::{AccountFilter, ListedRoom, RoomOrder},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
     key_signatures::{KeySignature, with_signatures},
     media::{ContentHash, KeptMedia, MediaRow, PendingMedia, QuarantinedContent, ThumbnailKey, UploadedMedia},
@@ -95,6 +99,7 @@ pub use self::{
     server_keys::{ServerKey, ServerKeyDocument},
     store::{Config, Store},
     sync_queries::{ClientRow, LoggedChange, StateSelection, Stretch, UserRoom},
+    thread_subscriptions::ThreadSubscription,
     to_device::{ToDeviceBatch, ToDeviceOutbox},
     tx::{ReadTx, WriteTx},
     unread::{CountUnread, DefaultRules, Unread, UnreadCount},

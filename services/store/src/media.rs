@@ -4,6 +4,7 @@ mod cache;
 mod contents;
 mod pending;
 mod quarantine;
+mod thumbnails;
 mod uploads;
 
 use ruma::{ServerName, UserId};
@@ -11,7 +12,7 @@ use rusqlite::{Row, params};
 
 pub use self::{
     contents::ContentHash, pending::PendingMedia, quarantine::QuarantinedContent,
-    uploads::UploadedMedia,
+    thumbnails::ThumbnailKey, uploads::UploadedMedia,
 };
 use crate::{ReadTx, Result};
 

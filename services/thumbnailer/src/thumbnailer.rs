@@ -2,16 +2,20 @@
 
 use std::{
     fmt::Display,
+    io,
     num::NonZero,
     path::PathBuf,
+    pin::pin,
     process::{ExitStatus, Stdio},
     sync::Arc,
     thread::available_parallelism,
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
     sync::Semaphore,
     time::timeout,
@@ -99,14 +103,14 @@ impl Thumbnailer {
             .unwrap_or(Err(Error::TooSlow(time)))
     }
 
-    /// Makes thumbnails of the image of `length` bytes that `image` reads, in the order of `wanted`, at most 8.
+    /// Makes thumbnails of an image of `length` bytes, in the order of `wanted`, at most 8.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`] at once; the others after a while.
     pub async fn make(
         &self,
-        image: impl AsyncRead + Unpin,
+        image: impl Stream<Item = io::Result<Bytes>>,
         length: u64,
         wanted: &[Wanted],
     ) -> Result<Vec<Made>> {
@@ -163,7 +167,7 @@ impl Worker {
 
     async fn make(
         &mut self,
-        image: impl AsyncRead + Unpin,
+        image: impl Stream<Item = io::Result<Bytes>>,
         length: u64,
         wanted: &[Wanted],
     ) -> Result<Vec<Made>> {
@@ -171,7 +175,7 @@ impl Worker {
         let mut input = self.child.stdin.take().ok_or_else(no_pipe)?;
         // A worker that has seen enough may stop reading; what it says counts.
         if input.write_all(&wire::head(wanted, length)).await.is_ok() {
-            copy(image, &mut input, length).await?;
+            copy(image, &mut input).await?;
         }
         drop(input);
 
@@ -192,21 +196,17 @@ impl Worker {
 
 /// Copies an image for as long as the worker reads.
 async fn copy(
-    image: impl AsyncRead + Unpin,
+    image: impl Stream<Item = io::Result<Bytes>>,
     input: &mut (impl AsyncWriteExt + Unpin),
-    length: u64,
 ) -> Result<()> {
-    const CHUNK: usize = 64 * 1024;
-    let mut image = image.take(length);
-    let mut chunk = Vec::with_capacity(CHUNK);
-    loop {
-        chunk.clear();
-        let read = image.read_buf(&mut chunk).await;
-        let read = read.map_err(|error| Error::Unreadable(error.to_string()))?;
-        if read == 0 || input.write_all(&chunk).await.is_err() {
+    let mut image = pin!(image);
+    while let Some(bytes) = image.next().await {
+        let bytes = bytes.map_err(|error| Error::Unreadable(error.to_string()))?;
+        if input.write_all(&bytes).await.is_err() {
             return Ok(());
         }
     }
+    Ok(())
 }
 
 fn describe(end: ExitStatus) -> String {

@@ -12,7 +12,10 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, header};
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
-use luxchat_media::{Found, Upload};
+use luxchat_media::{
+    Found, Upload,
+    thumbnailer::{Method as Fit, Wanted},
+};
 #[expect(deprecated, reason = "they are frozen, not gone")]
 use ruma::api::client::media::{
     get_content::v3::Request as FrozenDownload,
@@ -33,6 +36,7 @@ use ruma::{
             create_mxc_uri::v1::{Request as Reserve, Response as Reserved},
         },
     },
+    media::Method,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -137,7 +141,10 @@ async fn thumbnail(
 ) -> MediaResponse {
     let patience = request.timeout_ms;
     let found = get(&state, &request.server_name, &request.media_id, patience).await?;
-    serve(state.media.as_thumbnail(found)?, None, &headers)
+    let size = size(request.width, request.height, request.method.as_ref());
+    let moving = request.animated.unwrap_or_default();
+    let found = state.media.thumbnail(found, size, moving).await?;
+    serve(found, None, &headers)
 }
 
 #[expect(deprecated, reason = "it is frozen, not gone")]
@@ -170,7 +177,10 @@ async fn frozen_thumbnail(
 ) -> MediaResponse {
     let (server, id, patience) = (&request.server_name, &request.media_id, request.timeout_ms);
     let found = get_frozen(&state, server, id, patience, request.allow_remote).await?;
-    serve(state.media.as_thumbnail(found)?, None, &headers)
+    let size = size(request.width, request.height, request.method.as_ref());
+    let moving = request.animated.unwrap_or_default();
+    let found = state.media.thumbnail(found, size, moving).await?;
+    serve(found, None, &headers)
 }
 
 async fn get(
@@ -195,6 +205,19 @@ async fn get_frozen(
         .media
         .get_unauthenticated(server, media_id, patience, may_fetch);
     Ok(found.await?)
+}
+
+/// The size that a client wants; a number beyond all measure is as good as the largest.
+fn size(width: UInt, height: UInt, method: Option<&Method>) -> Wanted {
+    let side = |side: UInt| u32::try_from(u64::from(side)).unwrap_or(u32::MAX);
+    Wanted {
+        width: side(width),
+        height: side(height),
+        method: match method {
+            Some(Method::Crop) => Fit::Crop,
+            _ => Fit::Scale,
+        },
+    }
 }
 
 /// What the head of a request says of the upload that follows.

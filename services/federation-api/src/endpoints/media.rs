@@ -10,9 +10,16 @@ use axum::{
 };
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use luxchat_http::{Endpoints, Matrix};
-use luxchat_media::{Found, envelope};
-use ruma::api::federation::authenticated_media::{
-    get_content::v1::Request as Download, get_content_thumbnail::v1::Request as Thumbnail,
+use luxchat_media::{
+    Found, envelope,
+    thumbnailer::{Method as Fit, Wanted},
+};
+use ruma::{
+    UInt,
+    api::federation::authenticated_media::{
+        get_content::v1::Request as Download, get_content_thumbnail::v1::Request as Thumbnail,
+    },
+    media::Method,
 };
 
 use crate::{State, error::Error};
@@ -31,11 +38,20 @@ async fn download(state: State, Matrix(request): Matrix<Download>) -> Result<Res
     Ok(send(&state.media.local(&request.media_id, patience).await?))
 }
 
-/// The original, if it is an image that is small enough.
 async fn thumbnail(state: State, Matrix(request): Matrix<Thumbnail>) -> Result<Response, Error> {
     let patience = request.timeout_ms.min(MAX_PATIENCE);
     let found = state.media.local(&request.media_id, patience).await?;
-    Ok(send(&state.media.as_thumbnail(found)?))
+    let side = |side: UInt| u32::try_from(u64::from(side)).unwrap_or(u32::MAX);
+    let size = Wanted {
+        width: side(request.width),
+        height: side(request.height),
+        method: match request.method {
+            Some(Method::Crop) => Fit::Crop,
+            _ => Fit::Scale,
+        },
+    };
+    let moving = request.animated.unwrap_or_default();
+    Ok(send(&state.media.thumbnail(found, size, moving).await?))
 }
 
 fn send(found: &Found) -> Response {

@@ -1,9 +1,17 @@
+use std::time::Duration;
+
 use http::StatusCode;
 use luxchat_http::ApiError;
-use luxchat_media::Error as MediaError;
+use luxchat_media::{
+    Error as MediaError,
+    thumbnailer::{Error as ThumbnailerError, Failure},
+};
 use ruma::api::error::ErrorKind;
 
 use super::Error;
+
+/// When to ask again for a thumbnail for which too many wait.
+const BUSY_TIME: Duration = Duration::from_secs(2);
 
 impl From<MediaError> for Error {
     fn from(error: MediaError) -> Self {
@@ -20,6 +28,12 @@ impl From<MediaError> for Error {
             }
             MediaError::TooLarge(_) => ApiError::too_large(message),
             MediaError::NoThumbnail => ApiError::bad_request(message),
+            MediaError::Thumbnailer(error) => match error {
+                ThumbnailerError::Image(Failure::TooLarge) => ApiError::too_large(message),
+                ThumbnailerError::Busy => ApiError::limit_exceeded(BUSY_TIME),
+                ThumbnailerError::Unavailable(_) => ApiError::internal(message),
+                _ => ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::Unknown, message),
+            },
             MediaError::Store(error) => return error.into(),
             MediaError::Remote(error) => return error.into(),
             // A peer asks for what lies here: the others cannot happen to it.

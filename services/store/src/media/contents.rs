@@ -59,15 +59,17 @@ impl WriteTx<'_> {
         self.finish_media_removals(&[media.sha256])
     }
 
-    /// Lets go of a content, if no medium has it any more; its file is removed later.
+    /// Lets go of a content, if no medium and no thumbnail has it any more; its file is removed later.
     pub(super) fn release_media_content(&mut self, sha256: &ContentHash) -> Result<()> {
-        let unused = self.execute(
-            "DELETE FROM media_contents WHERE sha256 = ?1 \
-             AND NOT EXISTS (SELECT 1 FROM local_media l WHERE l.sha256 = ?1) \
-             AND NOT EXISTS (SELECT 1 FROM remote_media r WHERE r.sha256 = ?1)",
-            [sha256],
-        )?;
-        if unused > 0 {
+        let sql = "SELECT EXISTS (SELECT 1 FROM local_media l WHERE l.sha256 = ?1) \
+                   OR EXISTS (SELECT 1 FROM remote_media r WHERE r.sha256 = ?1) \
+                   OR EXISTS (SELECT 1 FROM media_thumbnails t WHERE t.sha256 = ?1 AND t.original <> ?1)";
+        if self.one(sql, [sha256], |row| row.get(0))? {
+            return Ok(());
+        }
+        self.forget_thumbnails_of(sha256)?;
+        let sql = "DELETE FROM media_contents WHERE sha256 = ?1";
+        if self.execute(sql, [sha256])? > 0 {
             let sql = "INSERT INTO media_removals (sha256) VALUES (?1) ON CONFLICT DO NOTHING";
             self.execute(sql, [sha256])?;
         }

@@ -1,9 +1,11 @@
 //! What becomes of images that are what they say.
 
+use std::future::pending;
+
 use image::{ImageFormat, RgbImage, Rgba, RgbaImage};
 use luxchat_thumbnailer::{Error, Failure, ImageType, Made, Method::Crop, Method::Scale};
 
-use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 
 use super::*;
 
@@ -147,11 +149,15 @@ async fn who_comes_when_all_places_are_taken_is_told_so() {
     };
     let thumbnailer = Thumbnailer::new(config);
     let sizes = [wanted(32, 32, Crop)];
-    // An image whose bytes do not all come; once some are read, its worker is at work.
-    let (mut sender, receiver) = tokio::io::duplex(16);
+    // An image whose bytes do not come: once they are asked for, its worker is at work.
+    let (asked, at_work) = oneshot::channel();
+    let never = stream::once(async {
+        asked.send(()).unwrap();
+        pending().await
+    });
     let other = thumbnailer.clone();
-    let first = tokio::spawn(async move { other.make(receiver, 1000, &sizes).await });
-    sender.write_all(&[0; 17]).await.unwrap();
+    let first = tokio::spawn(async move { other.make(never, 1000, &sizes).await });
+    at_work.await.unwrap();
     let image = encode(&flag(64, 64), ImageFormat::Png);
     let busy = make(&thumbnailer, &image, &sizes).await.unwrap_err();
     assert_eq!(busy, Error::Busy);
@@ -170,6 +176,6 @@ async fn workers_that_cannot_work_are_noticed() {
     let checked = other.check().await;
     assert!(matches!(checked, Err(Error::Unavailable(_))), "{checked:?}");
     assert!(thumbnailer().check().await.is_ok());
-    let large = thumbnailer().make(&[][..], u64::MAX, &[]).await;
+    let large = thumbnailer().make(stream::empty(), u64::MAX, &[]).await;
     assert_eq!(large, Err(Error::Image(Failure::TooLarge)));
 }

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures_util::stream;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, codecs::gif::GifEncoder};
 use luxchat_thumbnailer::{Config, Made, Method, Picture, Result, Thumbnailer, Wanted};
 
@@ -42,7 +44,8 @@ fn wanted(width: u32, height: u32, method: Method) -> Wanted {
 }
 
 async fn make(thumbnailer: &Thumbnailer, image: &[u8], wanted: &[Wanted]) -> Result<Vec<Made>> {
-    thumbnailer.make(image, image.len() as u64, wanted).await
+    let bytes = stream::iter([Ok(Bytes::copy_from_slice(image))]);
+    thumbnailer.make(bytes, image.len() as u64, wanted).await
 }
 
 /// The one thumbnail, scaled to 320x240.
