@@ -19,6 +19,7 @@ use luxchat_federation::{EnrolledDirectory, Federation, Identity, TlsIdentity, U
 use luxchat_federation_api as federation_api;
 use luxchat_http::{Listening, Plain, listen};
 use luxchat_media::Media;
+use luxchat_previews::Previews;
 use luxchat_rooms::Rooms;
 use luxchat_store::{Clock, Position, RoomNid, Store};
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
@@ -323,6 +324,7 @@ struct Services {
     typing: Typing,
     presence: Presence,
     media: Media,
+    previews: Option<Previews>,
     application_services: ApplicationServices,
 }
 
@@ -337,7 +339,7 @@ impl Services {
         let typing = Typing::new(store.clone());
         let presence = Presence::new(store.clone(), config.presence.enabled);
         Ok(Self {
-            accounts: Accounts::new(store.clone(), settings::accounts(&config.registration)?)?,
+            accounts: Accounts::new(store.clone(), settings::accounts(config)?)?,
             rooms: Rooms::new(
                 store.clone(),
                 federation.clone(),
@@ -357,6 +359,9 @@ impl Services {
                 federation.clone(),
                 settings::media(config, data.media()),
             )?,
+            previews: settings::previews(&config.previews)
+                .map(|previews| Previews::new(store.clone(), previews))
+                .transpose()?,
             application_services: ApplicationServices::new(
                 store.clone(),
                 settings::application_services(config)?,
@@ -377,6 +382,7 @@ impl Services {
             typing: self.typing.clone(),
             presence: self.presence.clone(),
             media: self.media.clone(),
+            previews: self.previews.clone(),
             application_services: self.application_services.clone(),
             federation: self.federation.clone(),
         };
@@ -544,6 +550,7 @@ fn start_background(
     }
     let (media, sweep_stop) = (services.media.clone(), stop());
     lifecycle.spawn(async move {
+        media.log_thumbnailer().await;
         sweep_stop.run_until_cancelled(keep_media(media)).await;
     });
     let (sync, index_stop) = (services.sync.clone(), stop());

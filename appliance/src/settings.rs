@@ -29,7 +29,10 @@ const BURST: u32 = 20;
 /// # Errors
 ///
 /// When the registration secret cannot be read.
-pub(crate) fn accounts(registration: &config::Registration) -> Result<accounts::Config> {
+pub(crate) fn accounts(config: &Config) -> Result<accounts::Config> {
+    let registration = &config.registration;
+    let search_all_users = config.user_directory.search_all_users;
+    let password_min_length = registration.password_min_length;
     let shared_secret = match &registration.shared_secret_file {
         Some(path) => {
             let bytes = luxchat_bundle::files::read(path, MAX_SECRET)?;
@@ -50,6 +53,8 @@ pub(crate) fn accounts(registration: &config::Registration) -> Result<accounts::
     };
     Ok(accounts::Config {
         registration,
+        password_min_length,
+        search_all_users,
         ..Default::default()
     })
 }
@@ -68,6 +73,15 @@ pub(crate) fn application_services(config: &Config) -> Result<Vec<Registration>>
         .collect::<Result<Vec<_>, _>>()?;
     ApplicationServices::check(&registrations)?;
     Ok(registrations)
+}
+
+/// Previews of web pages, where the site wants them.
+pub(crate) fn previews(previews: &config::Previews) -> Option<luxchat_previews::Config> {
+    previews.enabled.then(|| luxchat_previews::Config {
+        allowed_networks: previews.allowed_networks.clone(),
+        ports: previews.ports.clone(),
+        ..Default::default()
+    })
 }
 
 pub(crate) fn client_api(config: &Config) -> client_api::Config {
@@ -135,7 +149,16 @@ pub(crate) fn media(config: &Config, folder: PathBuf) -> luxchat_media::Config {
         fetch_unauthenticated: config.federation.client_certificates
             == ClientCertificates::Optional,
         scanner: media.scanner.as_ref().and_then(scanner),
+        thumbnailer: config.thumbnailer.clone().map(thumbnailer),
+        premade_thumbnails: media.premade_thumbnails,
         ..luxchat_media::Config::new(folder)
+    }
+}
+
+fn thumbnailer(program: PathBuf) -> luxchat_media::thumbnailer::Config {
+    luxchat_media::thumbnailer::Config {
+        arguments: vec![commands::thumbnailer::NAME.to_owned()],
+        ..luxchat_media::thumbnailer::Config::new(program)
     }
 }
 

@@ -8,9 +8,11 @@ mod limits;
 mod log;
 mod media;
 mod presence;
+mod previews;
 mod registration;
 mod rooms;
 mod sample;
+mod user_directory;
 
 use std::path::{Path, PathBuf};
 
@@ -26,9 +28,11 @@ pub use self::{
     log::Log,
     media::{Media, Scanner, WhenDown},
     presence::Presence,
+    previews::Previews,
     registration::Registration,
     rooms::Rooms,
     sample::SAMPLE,
+    user_directory::UserDirectory,
 };
 
 /// A site file longer than this is not one.
@@ -60,12 +64,18 @@ pub struct Config {
     /// Whether users see who is there.
     #[serde(default)]
     pub presence: Presence,
+    /// Whom users can find.
+    #[serde(default)]
+    pub user_directory: UserDirectory,
     /// How much one client may ask for.
     #[serde(default)]
     pub limits: Limits,
     /// How much of the disk is for media.
     #[serde(default)]
     pub media: Media,
+    /// Previews of the web pages that messages name.
+    #[serde(default)]
+    pub previews: Previews,
     /// Bridges and the like.
     #[serde(default)]
     pub application_services: ApplicationServices,
@@ -75,6 +85,10 @@ pub struct Config {
     /// What is logged.
     #[serde(default)]
     pub log: Log,
+    /// The program that decodes images, which knows the command `thumbnailer`. Not the site's choice: it is the box's own.
+    /// `None`: images are not decoded.
+    #[serde(skip)]
+    pub thumbnailer: Option<PathBuf>,
 }
 
 /// The local listener for health checks, Prometheus and `status`.

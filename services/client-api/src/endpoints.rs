@@ -13,17 +13,20 @@ mod filter;
 mod key_backup;
 mod keys;
 mod login;
+mod login_token;
 mod media;
 mod media_config;
 mod media_response;
 mod messages;
 mod moderation;
+mod mutual_rooms;
 mod openid;
 mod presence;
 mod profile;
 mod push;
 mod receipts;
 mod register;
+mod reporting;
 mod room_create;
 mod room_directory;
 mod room_membership;
@@ -37,8 +40,10 @@ mod sync;
 mod sync_response;
 mod tags;
 mod third_party;
+mod thread_subscriptions;
 mod to_device;
 mod typing;
+mod url_previews;
 mod user_directory;
 mod voip;
 
@@ -63,16 +68,19 @@ pub(crate) fn routes() -> Router<State> {
         .merge(key_backup::routes())
         .merge(keys::routes())
         .merge(login::routes())
+        .merge(login_token::routes())
         .merge(media::routes())
         .merge(media_config::routes())
         .merge(messages::routes())
         .merge(moderation::routes())
+        .merge(mutual_rooms::routes())
         .merge(openid::routes())
         .merge(presence::routes())
         .merge(profile::routes())
         .merge(push::routes())
         .merge(receipts::routes())
         .merge(register::routes())
+        .merge(reporting::routes())
         .merge(room_create::routes())
         .merge(room_directory::routes())
         .merge(room_membership::routes())
@@ -85,7 +93,9 @@ pub(crate) fn routes() -> Router<State> {
         .merge(sync::routes())
         .merge(tags::routes())
         .merge(third_party::routes())
+        .merge(thread_subscriptions::routes())
         .merge(to_device::routes())
         .merge(typing::routes())
+        .merge(url_previews::routes())
         .merge(voip::routes())
 }

@@ -5,6 +5,7 @@ mod application_services;
 mod encryption;
 mod federation;
 mod media;
+mod previews;
 mod rooms;
 mod store;
 mod sync;

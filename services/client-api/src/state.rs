@@ -9,6 +9,7 @@ use luxchat_application_services::ApplicationServices;
 use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
 use luxchat_media::Media;
+use luxchat_previews::Previews;
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
@@ -36,6 +37,8 @@ pub struct Services {
     pub presence: Presence,
     /// Uploads, and the cache of other servers' media.
     pub media: Media,
+    /// What web pages say of themselves, where the site wants that.
+    pub previews: Option<Previews>,
     /// Programs that act for many users.
     pub application_services: ApplicationServices,
     /// Other servers.

@@ -2,11 +2,12 @@
 
 use axum::{Router, body::Body};
 use http::{HeaderMap, Method, Request, StatusCode, header::AUTHORIZATION};
-use luxchat_application_services::ApplicationServices;
 use luxchat_accounts::{Accounts, Config as AccountsConfig, NewAccount, PasswordCost};
+use luxchat_application_services::{ApplicationServices, Registration};
 use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
 use luxchat_media::Media;
+use luxchat_previews::{Config as PreviewsConfig, Previews};
 use luxchat_rooms::Rooms;
 use luxchat_store::{Config as StoreConfig, Store};
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
@@ -57,7 +58,26 @@ impl Server {
         Self::with(AccountsConfig::default(), Config::default())
     }
 
-    pub(crate) fn with(mut accounts: AccountsConfig, config: Config) -> Self {
+    pub(crate) fn with(accounts: AccountsConfig, config: Config) -> Self {
+        Self::with_services(accounts, config, Vec::new())
+    }
+
+    /// A server that knows some application services.
+    pub(crate) fn with_services(
+        accounts: AccountsConfig,
+        config: Config,
+        registrations: Vec<Registration>,
+    ) -> Self {
+        Self::with_services_changed(accounts, config, registrations, |_| {})
+    }
+
+    /// A server with other services than most.
+    pub(crate) fn with_services_changed(
+        mut accounts: AccountsConfig,
+        config: Config,
+        registrations: Vec<Registration>,
+        change: impl FnOnce(&mut Services),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let store = Store::open(StoreConfig::new(
@@ -70,7 +90,7 @@ impl Server {
         accounts.password_cost = PasswordCost::cheap();
         let typing = Typing::new(store.clone());
         let presence = Presence::new(store.clone(), true);
-        let services = Services {
+        let mut services = Services {
             accounts: Accounts::new(store.clone(), accounts).unwrap(),
             rooms: Rooms::new(
                 store.clone(),
@@ -93,12 +113,14 @@ impl Server {
                 },
             )
             .unwrap(),
+            previews: Some(Previews::new(store.clone(), PreviewsConfig::default()).unwrap()),
             typing,
             presence,
-            application_services: ApplicationServices::new(store.clone(), Vec::new()).unwrap(),
+            application_services: ApplicationServices::new(store.clone(), registrations).unwrap(),
             federation,
             store,
         };
+        change(&mut services);
         Self {
             router: router(services.clone(), config),
             services,
