@@ -70,6 +70,7 @@ impl Sender {
             stop: stop.clone(),
             running: JoinSet::new(),
             known: HashMap::new(),
+            is_starting: false,
         };
         tasks.serve(announcements).await;
         while tasks.running.join_next().await.is_some() {}
@@ -119,11 +120,15 @@ struct Tasks {
     stop: CancellationToken,
     running: JoinSet<()>,
     known: HashMap<ServerNid, Arc<Signals>>,
+    /// Whether the servers woken are those that this one was in touch with before it stopped.
+    is_starting: bool,
 }
 
 impl Tasks {
     async fn serve(&mut self, mut announcements: broadcast::Receiver<Announcement>) {
+        self.is_starting = true;
         self.wake_all().await;
+        self.is_starting = false;
         let mut members = self.sender.shared.client.membership().watch();
         let (sender, stop) = (self.sender.clone(), self.stop.clone());
         loop {
@@ -220,6 +225,7 @@ impl Tasks {
             name,
             Arc::clone(&signals),
             shared.share_device_names,
+            self.is_starting,
         );
         self.known.insert(server, signals);
         let stop = self.stop.clone();

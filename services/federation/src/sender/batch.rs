@@ -43,6 +43,21 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Nothing, which brings its destination nowhere.
+    pub(crate) fn empty() -> Self {
+        Self {
+            pdus: Vec::new(),
+            edus: Vec::new(),
+            cursors: Cursors {
+                pdus: Position::START,
+                device_lists: Position::START,
+                receipts: Position::START,
+            },
+            to_device: None,
+            more: false,
+        }
+    }
+
     /// Reads what waits for `server` behind `cursors`, with or without the names of devices.
     pub(crate) fn read(
         tx: &ReadTx<'_>,

@@ -97,6 +97,7 @@ pub(super) struct Destination {
     name: OwnedServerName,
     signals: Arc<Signals>,
     share_device_names: bool,
+    greets: bool,
 }
 
 /// Where a destination stands, as far as it lives in memory.
@@ -141,6 +142,7 @@ impl Destination {
         name: OwnedServerName,
         signals: Arc<Signals>,
         share_device_names: bool,
+        greets: bool,
     ) -> Self {
         Self {
             store,
@@ -150,12 +152,18 @@ impl Destination {
             name,
             signals,
             share_device_names,
+            greets,
         }
     }
 
     /// Sends for as long as it is polled.
     pub(super) async fn run(self) {
         let mut progress = self.load().await;
+        if self.greets {
+            self.greet().await;
+            // How long ago the server was last tried says little after a restart.
+            progress.retry_ts = 0;
+        }
         loop {
             if progress.failures == 0 {
                 self.signals.work.notified().await;
@@ -169,6 +177,17 @@ impl Destination {
                 Ok(()) => self.succeeded(&mut progress),
                 Err(error) => self.failed(&mut progress, &error).await,
             }
+        }
+    }
+
+    /// Lets the server know that this one is up, by a transaction with nothing in it: what waits there for this server may
+    /// otherwise wait for minutes more, and where both wait for the other to speak first, on both sides.
+    async fn greet(&self) {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return;
+        };
+        if let Err(error) = self.send(Batch::empty()).await {
+            debug!(server = %self.name, %error, "the server cannot be greeted");
         }
     }
 
@@ -224,6 +243,7 @@ impl Destination {
             if !batch.is_empty() {
                 self.send(batch).await?;
                 self.settle(progress, reach).await?;
+                self.is_up(progress);
             } else if reach.to_device.is_some() || progress.is_worth_noting(reach.cursors) {
                 self.settle(progress, reach).await?;
             } else {
@@ -279,12 +299,17 @@ impl Destination {
     }
 
     fn succeeded(&self, progress: &mut Progress) {
+        self.is_up(progress);
+        counter!("luxchat_federation_attempts_total", "outcome" => "success").increment(1);
+    }
+
+    /// Attempts that failed before an answer count no longer, however much is still to be sent.
+    fn is_up(&self, progress: &mut Progress) {
         if progress.failures > 0 {
             info!(server = %self.name, failures = progress.failures, "the server is up again");
             progress.failures = 0;
         }
         self.signals.set_down(false);
-        counter!("luxchat_federation_attempts_total", "outcome" => "success").increment(1);
     }
 
     async fn failed(&self, progress: &mut Progress, error: &Error) {

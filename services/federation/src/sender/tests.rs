@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +44,10 @@ struct Received {
     transactions: Mutex<Vec<(String, Value)>>,
     /// Transactions still to be answered with an error, after they were worked in.
     forget: AtomicUsize,
+    /// Whether every other transaction, from the first on, is answered with an error.
+    stumbles: AtomicBool,
+    /// Transactions with nothing in them.
+    greetings: AtomicUsize,
 }
 
 impl Received {
@@ -51,7 +55,19 @@ impl Received {
         let received = Arc::clone(self);
         let limit = axum::extract::DefaultBodyLimit::max(16 * 1024 * 1024);
         let send = move |Path(id): Path<String>, Json(body): Json<Value>| async move {
-            received.transactions.lock().unwrap().push((id, body));
+            let is_empty = |key: &str| body[key].as_array().is_none_or(Vec::is_empty);
+            if is_empty("pdus") && is_empty("edus") {
+                received.greetings.fetch_add(1, Ordering::SeqCst);
+                return (StatusCode::OK, Json(json!({ "pdus": {} })));
+            }
+            let count = {
+                let mut transactions = received.transactions.lock().unwrap();
+                transactions.push((id, body));
+                transactions.len()
+            };
+            if received.stumbles.load(Ordering::SeqCst) && count % 2 == 1 {
+                return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({})));
+            }
             let forget = received
                 .forget
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
@@ -314,6 +330,45 @@ async fn a_restart_goes_on_where_the_peer_acknowledged() {
     let run = fixture.start();
     eventually(async || received.messages().concat().len() >= 15).await;
     assert_eq!(received.messages().concat(), (0..15).collect::<Vec<u64>>());
+    run.crash().await;
+}
+
+#[tokio::test]
+async fn a_restart_greets_the_peer_and_tries_it_at_once() {
+    let fixture = Fixture::new().await;
+    let run = fixture.start();
+    fixture.send_messages(&run.store, 2).await;
+    eventually(async || failures(&run.store).await > 0).await;
+    run.crash().await;
+    let store = fixture.store();
+    let far = store.clock().now_ms() + 3_600_000;
+    let noted = store.write(move |tx| tx.set_destination_failures(peer_nid(tx)?, 12, far));
+    let noted: Result<(), luxchat_store::Error> = noted.await;
+    noted.unwrap();
+    drop(store);
+
+    fixture.peer_up();
+    let run = fixture.start();
+    let received = &fixture.received;
+    eventually(async || received.messages().concat().len() >= 2).await;
+    assert_eq!(received.greetings.load(Ordering::SeqCst), 1);
+    run.crash().await;
+}
+
+#[tokio::test]
+async fn failures_count_no_longer_once_a_transaction_is_answered() {
+    let fixture = Fixture::new().await;
+    fixture.received.stumbles.store(true, Ordering::SeqCst);
+    fixture.peer_up();
+    let store = fixture.store();
+    fixture.send_messages(&store, 120).await;
+    drop(store);
+    let run = fixture.start();
+    let received = &fixture.received;
+    // Of three batches two are left when the third attempt fails.
+    eventually(async || received.ids().len() >= 3).await;
+    eventually(async || failures(&run.store).await > 0).await;
+    assert_eq!(failures(&run.store).await, 1);
     run.crash().await;
 }
 
