@@ -27,7 +27,7 @@ use matrix_sdk::{
 };
 use tokio::task::JoinHandle;
 
-use crate::{Homeserver, eventually_some};
+use crate::{Homeserver, Reader, eventually_some};
 
 const LONG_POLL: Duration = Duration::from_secs(20);
 
@@ -99,6 +99,14 @@ impl Account {
             .client(device_name, VersionBuilder::DiscoverNative)
             .await?;
         Device::start_sliding(client).await
+    }
+
+    /// The same with a device that shows a room list and timelines, as Element X does.
+    pub async fn log_in_reading(&self, device_name: &str) -> Result<Reader> {
+        let client = self
+            .client(device_name, VersionBuilder::DiscoverNative)
+            .await?;
+        Reader::start(client).await
     }
 
     async fn client(&self, device_name: &str, sliding: VersionBuilder) -> Result<Client> {

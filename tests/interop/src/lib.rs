@@ -8,6 +8,7 @@
 
 mod device;
 mod journal;
+mod reader;
 mod registration;
 mod servers;
 mod verification;
@@ -15,6 +16,7 @@ mod wait;
 
 pub use device::{Account, Device, Message};
 pub use journal::Journal;
+pub use reader::{Reader, shows, shows_read};
 pub use registration::Registration;
 pub use servers::{Homeserver, Servers};
 pub use verification::verify_by_emoji;
