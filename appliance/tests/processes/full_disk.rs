@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use luxchat_appliance::nation::{Client, Nation, Plan, messages};
 use luxchat_store::SystemClock;
 use reqwest::Method;
@@ -36,7 +36,7 @@ async fn a_full_disk_refuses_writes_serves_reads_and_heals_by_itself() -> Result
     }
     let folder = tempfile::tempdir()?;
     let plan = Plan {
-        site_lines: SITE_LINES.to_owned(),
+        site_lines: format!("{SITE_LINES}\n[media]\nfree_bytes = 0\n"),
         ..Plan::default()
     };
     let nation = Nation::open_or_found(&folder.path().join("nation"), &plan, &SystemClock)?;
@@ -49,6 +49,14 @@ async fn a_full_disk_refuses_writes_serves_reads_and_heals_by_itself() -> Result
     interieur.kill().await?;
     interieur.start_on_small_disk(DISK, BALLAST)?;
     interieur.wait_until_ready().await?;
+
+    // A file that does not fit leaves nothing: others still do.
+    let picture = vec![7; 100_000];
+    let uploaded = alice.upload("image/png", picture.clone()).await?;
+    for _ in 0..3 {
+        let large = vec![8; (DISK - BALLAST) as usize * 1024 * 1024];
+        assert_no_room(alice.upload("image/png", large).await)?;
+    }
 
     // First until nothing large fits, then until nothing at all does.
     let mut sent = Vec::new();
@@ -65,6 +73,8 @@ async fn a_full_disk_refuses_writes_serves_reads_and_heals_by_itself() -> Result
     );
     let large = json!({ "text": "x".repeat(50_000) });
     refused(&alice, Method::PUT, &account_data, &large).await?;
+    assert_no_room(alice.upload("image/png", vec![9; 100_000]).await)?;
+    ensure!(alice.download(&uploaded).await? == picture);
     // Reads see all that was acknowledged, and nothing else.
     assert_eq!(event_ids(&alice, &room).await?, sent);
     let sync = alice.sync(None, Duration::ZERO).await?;
@@ -79,6 +89,8 @@ async fn a_full_disk_refuses_writes_serves_reads_and_heals_by_itself() -> Result
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
+    let late = alice.upload("image/png", vec![9; 100_000]).await?;
+    ensure!(alice.download(&late).await? == vec![9; 100_000]);
     let all: Vec<String> = sent.into_iter().chain([after]).collect();
     assert_eq!(event_ids(&alice, &room).await?, all);
     let log = interieur.log()?;
@@ -135,6 +147,12 @@ fn assert_clear(error: &anyhow::Error) -> Result<()> {
     let text = error.to_string();
     let clear = ["507", "M_RESOURCE_LIMIT_EXCEEDED", "disk is full"];
     ensure!(clear.iter().all(|part| text.contains(part)), "{error:#}");
+    Ok(())
+}
+
+fn assert_no_room(upload: Result<String>) -> Result<()> {
+    let error = upload.err().context("a file was taken")?;
+    ensure!(error.to_string().contains("507"), "{error:#}");
     Ok(())
 }
 

@@ -35,7 +35,7 @@ impl Shared {
         Ok(found)
     }
 
-    /// Takes a fetched medium into the cache, and makes room for it.
+    /// Makes room for a fetched medium in the cache, and takes it in.
     pub(crate) async fn keep(
         &self,
         server: &ServerName,
@@ -45,6 +45,10 @@ impl Shared {
     ) -> Result<Found> {
         let sha256 = content.sha256;
         let (server, id) = (server.to_owned(), media_id.to_owned());
+        // One at a time, so that the room is still there when it is taken.
+        let _entering = self.entering.lock().await;
+        let cap = self.config.cache_bytes;
+        self.shrink_cache(cap.saturating_sub(content.size)).await?;
         let adding = self.contents.read().await;
         self.folder.place(content).await?;
         let kept: Result<Option<(KeptMedia, u64)>> = self
@@ -64,7 +68,8 @@ impl Shared {
             self.remove_if_orphan(sha256).await?;
         }
         let found = found?.ok_or(Error::NotFound)?;
-        self.shrink_cache(self.config.cache_bytes).await?;
+        // It may be larger than the cache.
+        self.shrink_cache(cap).await?;
         Ok(found)
     }
 

@@ -7,7 +7,7 @@ use luxchat_federation::{Federation, Turns};
 use luxchat_store::{ContentHash, KeptMedia, MediaRow, Store};
 use ruma::{OwnedServerName, OwnedUserId, ServerName};
 use tokio::{
-    sync::{RwLock, Semaphore},
+    sync::{Mutex, RwLock, Semaphore},
     time::timeout,
 };
 use tracing::warn;
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) folder: Folder,
     /// Rows and files change together: whoever adds or opens a content reads, whoever removes a file writes.
     pub(crate) contents: RwLock<()>,
+    /// Held while a medium enters the cache.
+    pub(crate) entering: Mutex<()>,
     /// Ids whose content has come.
     pub(crate) arrivals: Arrivals,
     /// One fetch of each medium at a time.
@@ -85,6 +87,7 @@ impl Media {
                 config,
                 folder,
                 contents: RwLock::default(),
+                entering: Mutex::default(),
                 arrivals: Arrivals::default(),
                 fetches: Turns::default(),
                 places,
@@ -127,14 +130,15 @@ impl Media {
         if !is_media_id(media_id) {
             return Err(Error::NotFound);
         }
-        self.shared.await_upload(media_id, patience).await?;
         let shared = &self.shared;
-        let opening = shared.contents.read().await;
-        let id = media_id.to_owned();
-        let kept: luxchat_store::Result<_> = shared.store.read(move |tx| tx.local_media(&id)).await;
-        let found = shared.open(kept?.ok_or(Error::NotFound)?).await?;
-        drop(opening);
-        shared.release(found.ok_or(Error::NotFound)?).await
+        let found = if let Some(found) = shared.open_local(media_id).await? {
+            found
+        } else {
+            shared.await_upload(media_id, patience).await?;
+            let found = shared.open_local(media_id).await?;
+            found.ok_or(Error::NotFound)?
+        };
+        shared.release(found).await
     }
 
     /// A medium of any server. Another's is fetched where it is not at hand; everybody who asks meanwhile waits for the
@@ -263,6 +267,16 @@ impl Shared {
             self.remove_if_orphan(sha256).await?;
         }
         noted
+    }
+
+    async fn open_local(&self, media_id: &str) -> Result<Option<Found>> {
+        let _opening = self.contents.read().await;
+        let id = media_id.to_owned();
+        let kept: luxchat_store::Result<_> = self.store.read(move |tx| tx.local_media(&id)).await;
+        match kept? {
+            Some(kept) => self.open(kept).await,
+            None => Ok(None),
+        }
     }
 
     /// Opens a medium. `None` where its file is gone: whoever runs the box should know. The caller holds `contents`.

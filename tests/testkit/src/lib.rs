@@ -94,9 +94,14 @@ impl Kit {
         Ok(())
     }
 
+    /// The operator's socket of a box.
+    pub fn operator(&self, name: &str) -> Result<Operator> {
+        Operator::new(self.nation.site(name)?.config.data_dir.join("admin.sock"))
+    }
+
     /// Makes an account through the operator's socket and logs it in.
     pub async fn agent(&self, name: &str, localpart: &str) -> Result<Client> {
-        let operator = Operator::new(self.nation.site(name)?.config.data_dir.join("admin.sock"))?;
+        let operator = self.operator(name)?;
         let new = CreateUser {
             localpart: localpart.to_owned(),
             password: PASSWORD.to_owned(),

@@ -423,4 +423,27 @@ mod tests {
         assert_eq!(refused.error(), (429, "M_LIMIT_EXCEEDED"));
         assert!(refused.body["retry_after_ms"].as_u64() > Some(0));
     }
+
+    #[tokio::test]
+    async fn an_erased_user_s_media_are_gone() {
+        let server = Server::new();
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let hers = upload(&server, &alice, "image/png", b"pixels").await;
+        let his = upload(&server, &bob, "image/png", b"pixels").await;
+        let path = "/_matrix/client/v3/account/deactivate";
+        let mut body = serde_json::json!({ "erase": true });
+        let challenge = server.post(path, &alice, body.clone()).await;
+        body["auth"] = serde_json::json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": "alice" },
+            "password": crate::testing::PASSWORD,
+            "session": challenge.body["session"],
+        });
+        server.post(path, &alice, body).await.ok();
+        let accept = ("accept", "*/*");
+        let gone = get(&server, &bob, &format!("download/{hers}"), accept).await;
+        assert_eq!(gone.error(), (404, "M_NOT_FOUND"));
+        let kept = get(&server, &bob, &format!("download/{his}"), accept).await;
+        assert_eq!(kept.status.as_u16(), 200);
+    }
 }

@@ -154,3 +154,21 @@ async fn the_cache_gives_way_before_an_upload_is_refused() {
     assert_eq!(world.files().len(), 1);
     world.local(&uploaded).await.unwrap();
 }
+
+#[tokio::test]
+async fn ten_times_the_cache_never_takes_more_than_the_cache() {
+    const CAP: u64 = 1_000_000;
+    const SIZE: usize = 50_000;
+    let world = World::new(|config| config.cache_bytes = CAP);
+    world.peer(|id| whole(&format!("{id:>SIZE$}")));
+    for round in 0..20 {
+        let ids: Vec<String> = (0..10).map(|number| format!("m{round}-{number}")).collect();
+        for fetched in join_all(ids.iter().map(|id| world.fetch(id))).await {
+            assert_eq!(fetched.unwrap().len(), SIZE);
+            assert!(world.read(|tx| tx.remote_media_bytes()).await <= CAP);
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(world.read(|tx| tx.remote_media_bytes()).await, CAP);
+    assert_eq!(world.files().len() as u64, CAP / SIZE as u64);
+}
