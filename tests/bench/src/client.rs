@@ -134,6 +134,24 @@ impl Client {
         Ok(Synced { next_batch, body })
     }
 
+    /// A first sliding sync.
+    pub(crate) async fn sliding_sync<T: DeserializeOwned>(
+        &mut self,
+        request: &serde_json::Value,
+    ) -> Result<T, Failure> {
+        let path =
+            "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?set_presence=offline";
+        self.post(path, json(request)?).await
+    }
+
+    /// Looks for users whose names begin with a term.
+    pub(crate) async fn search_users(&mut self, term: &str) -> Result<(), Failure> {
+        let body = json(&serde_json::json!({ "search_term": term, "limit": 10 }))?;
+        let path = "/_matrix/client/v3/user_directory/search";
+        self.request(Method::POST, path, body).await?;
+        Ok(())
+    }
+
     async fn post<T: DeserializeOwned>(&mut self, path: &str, body: Bytes) -> Result<T, Failure> {
         let body = self.request(Method::POST, path, body).await?;
         Ok(serde_json::from_slice(&body)?)

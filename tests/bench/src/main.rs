@@ -82,6 +82,9 @@ struct Measure {
     /// Rooms of the account that initial-sync and incremental-sync use.
     #[arg(long, default_value = "200", value_parser = size)]
     sync_rooms: usize,
+    /// Numbers of members of large-room, and of users of user-directory.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000", value_parser = size)]
+    members: Vec<usize>,
     /// Messages in each of these rooms.
     #[arg(long, default_value = "10", value_parser = size)]
     sync_messages: usize,
@@ -113,6 +116,7 @@ async fn measure(options: Measure) -> Result<()> {
         rooms: options.rooms,
         fan_out: options.fan_out,
         sync_rooms: options.sync_rooms,
+        members: options.members,
         sync_messages: options.sync_messages,
         initial_syncs: options.initial_syncs,
     };

@@ -3,6 +3,7 @@
 mod entry;
 mod fan_out;
 mod rooms;
+mod scale;
 mod send;
 mod sync;
 
@@ -42,6 +43,14 @@ pub enum Scenario {
     InitialSync,
     /// The next sync of the same account, after a message in one of its rooms.
     IncrementalSync,
+    /// The next sync of the same account, when nothing happened.
+    EmptySync,
+    /// The first page of the same account's room list.
+    SlidingSync,
+    /// The next sync of a member of a room with many members, after a message in it.
+    LargeRoom,
+    /// A search among many users.
+    UserDirectory,
 }
 
 /// The size of a run.
@@ -61,6 +70,8 @@ pub struct Plan {
     pub fan_out: Vec<usize>,
     /// Rooms of the account of `InitialSync` and `IncrementalSync`.
     pub sync_rooms: usize,
+    /// Members of the room of `LargeRoom`, and users of `UserDirectory`.
+    pub members: Vec<usize>,
     /// Messages in each of these rooms.
     pub sync_messages: usize,
     /// How many initial syncs are measured.
@@ -92,6 +103,10 @@ pub async fn run(
             Scenario::FanOut => run.fan_out().await,
             Scenario::InitialSync => run.initial_sync().await,
             Scenario::IncrementalSync => run.incremental_sync().await,
+            Scenario::EmptySync => run.empty_sync().await,
+            Scenario::SlidingSync => run.sliding_sync().await,
+            Scenario::LargeRoom => run.large_room().await,
+            Scenario::UserDirectory => run.user_directory().await,
         }
         .with_context(|| format!("scenario {scenario:?}"))?;
     }

@@ -33,6 +33,12 @@ struct Writer {
     sent: usize,
 }
 
+impl SyncAccount {
+    pub(super) fn session(&self) -> Session {
+        self.session.clone()
+    }
+}
+
 impl Writer {
     /// Sends a message to the next of the writer's rooms.
     async fn send(&mut self) -> Result<(), Failure> {
@@ -130,7 +136,7 @@ impl Run<'_, '_> {
     }
 
     /// Registers the account, lets the writers create its rooms and write in them, and joins it to each.
-    async fn prepare_sync_account(&mut self) -> Result<()> {
+    pub(super) async fn prepare_sync_account(&mut self) -> Result<()> {
         if self.sync_account.is_some() {
             return Ok(());
         }
