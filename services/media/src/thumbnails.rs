@@ -255,7 +255,9 @@ impl Shared {
     /// Brings thumbnails under their share of the cache.
     pub(crate) async fn shrink_thumbnails(&self, cache_bytes: u64) -> Result<u64> {
         let share = cache_bytes / CACHE_SHARE;
-        self.repeat(move |tx| tx.evict_thumbnails(share)).await?;
+        if self.repeat(move |tx| tx.evict_thumbnails(share)).await? > 0 {
+            self.remove_files().await?;
+        }
         let bytes: luxchat_store::Result<u64> = self.store.read(|tx| tx.thumbnail_bytes()).await;
         Ok(bytes?)
     }
