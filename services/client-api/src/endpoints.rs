@@ -8,6 +8,7 @@ mod context;
 mod delayed_events;
 mod devices;
 mod discovery;
+mod email;
 mod event_near;
 mod filter;
 mod key_backup;
@@ -22,8 +23,10 @@ mod moderation;
 mod mutual_rooms;
 mod openid;
 mod presence;
+mod notifications;
 mod profile;
 mod push;
+mod pushers;
 mod receipts;
 mod register;
 mod reporting;
@@ -36,6 +39,8 @@ mod room_upgrade;
 mod search;
 mod shared_secret;
 mod spaces;
+mod sliding_sync;
+mod synapse_admin;
 mod sync;
 mod sync_response;
 mod tags;
@@ -51,6 +56,8 @@ use axum::Router;
 
 use crate::State;
 
+pub use self::email::EMAIL_LINK;
+
 /// The endpoints of every family.
 pub(crate) fn routes() -> Router<State> {
     Router::new()
@@ -63,6 +70,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(devices::routes())
         .merge(user_directory::routes())
         .merge(discovery::routes())
+        .merge(email::routes())
         .merge(event_near::routes())
         .merge(filter::routes())
         .merge(key_backup::routes())
@@ -76,8 +84,10 @@ pub(crate) fn routes() -> Router<State> {
         .merge(mutual_rooms::routes())
         .merge(openid::routes())
         .merge(presence::routes())
+        .merge(notifications::routes())
         .merge(profile::routes())
         .merge(push::routes())
+        .merge(pushers::routes())
         .merge(receipts::routes())
         .merge(register::routes())
         .merge(reporting::routes())
@@ -90,7 +100,9 @@ pub(crate) fn routes() -> Router<State> {
         .merge(search::routes())
         .merge(shared_secret::routes())
         .merge(spaces::routes())
+        .merge(sliding_sync::routes())
         .merge(sync::routes())
+        .merge(synapse_admin::routes())
         .merge(tags::routes())
         .merge(third_party::routes())
         .merge(thread_subscriptions::routes())

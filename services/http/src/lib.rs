@@ -34,7 +34,7 @@ pub use self::{
     listener::{Accepted, Handshake, Listening, Plain, RemoteAddress, listen},
     panic::{CatchPanic, catch_panic},
     reply::{Reply, Sparse},
-    request::{Matrix, MatrixWithBody},
+    request::{JsonBody, Matrix, MatrixWithBody},
     routes::Endpoints,
     shares::{Share, Shares, network_of},
     tls::Tls,

@@ -8,6 +8,7 @@ use ruma::api::{
     IncomingRequest,
     error::{DeserializationError, FromHttpRequestError},
 };
+use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::{ApiError, Limits, check_json, read_body};
@@ -67,6 +68,39 @@ where
             request,
             body: serde_json::from_slice(&body).unwrap_or_default(),
         })
+    }
+}
+
+/// A JSON body alone, within the router's [`Limits`], of an endpoint that ruma has no type for. No body is as good as an
+/// empty object.
+///
+/// # Errors
+///
+/// 413 `M_TOO_LARGE`, 400 `M_NOT_JSON` or `M_BAD_JSON`.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T, S> FromRequest<S> for JsonBody<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let limits: Limits = parts.extensions.get().copied().unwrap_or_default();
+        let body = read_body(&parts, body, limits).await?;
+        check_json(&body, limits.nesting)?;
+        let body = if body.is_empty() {
+            b"{}"
+        } else {
+            body.as_ref()
+        };
+        let parsed = serde_json::from_slice(body);
+        parsed
+            .map(Self)
+            .map_err(|error| bad_request(DeserializationError::from(error).into()))
     }
 }
 

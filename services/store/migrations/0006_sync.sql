@@ -92,3 +92,17 @@ CREATE INDEX event_relations_threads ON event_relations (room_nid, rel_type, pos
     WHERE rel_type = 'm.thread';
 CREATE INDEX event_relations_in_threads ON event_relations (room_nid, pos, thread_id, notifies)
     WHERE thread_id IS NOT NULL;
+
+-- Threads that users want to hear of, or no longer want to.
+CREATE TABLE thread_subscriptions (
+    user_nid      INTEGER NOT NULL REFERENCES users,
+    room_nid      INTEGER NOT NULL REFERENCES rooms,
+    root_id       TEXT NOT NULL,
+    is_subscribed INTEGER NOT NULL CHECK (is_subscribed IN (0, 1)),
+    -- 1 where a client subscribed on its own account.
+    is_automatic  INTEGER NOT NULL CHECK (is_automatic IN (0, 1)),
+    seq           INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, room_nid, root_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX thread_subscriptions_by_seq ON thread_subscriptions (user_nid, seq);

@@ -62,7 +62,7 @@ mod writer;
 
 pub use self::{
     accounts::{
-        Account, AccountData, Device, DirectoryUser, InvitePermission, NewTokenPair, PairNid, RegistrationToken,
+        Account, AccountData, Device, DirectoryUser, EmailAddress, InvitePermission, NewTokenPair, PairNid, RegistrationToken,
         RoomAccountData, TokenSession,
     },
     application_services::{LoggedEvent, ServiceProgress},

@@ -15,6 +15,14 @@ pub enum Error {
     #[error("unknown position: start over")]
     UnknownPos,
 
+    /// A client subscribes to a thread because of an event that is not in it.
+    #[error("the event is not in the thread")]
+    NotInThread,
+
+    /// A client subscribes to a thread because of an event after which the user unsubscribed.
+    #[error("the user unsubscribed after that event")]
+    Unsubscribed,
+
     /// A request that makes no sense.
     #[error("{0}")]
     Invalid(&'static str),

@@ -33,6 +33,7 @@ mod server_hierarchy;
 mod sliding;
 mod state;
 mod sync;
+mod thread_subscriptions;
 mod timeline;
 mod token;
 mod typing;
@@ -43,14 +44,16 @@ pub use self::{
     event_near::EventNear,
     hierarchy::{Hierarchy, RemoteRooms},
     messages::{Gaps, Messages},
-    presence::{Presence, Shown, Syncing},
     mutual_rooms::MutualRooms,
+    presence::{Presence, Shown, Syncing},
     public_rooms::{PublicRooms, PublicRoomsRequest, public_rooms},
     receipts::{ReceiptKind, Receipts},
     relation_filter::RelationFilter,
     relations::RelationsRequest,
     server_hierarchy::hierarchy_for_server,
+    sliding::{ListExtra, RoomExtra, SlidingRequest, SlidingResponse},
     sync::{Sync, SyncRequest, Viewer},
+    thread_subscriptions::ThreadSubscriptions,
     token::SyncToken,
     typing::Typing,
 };

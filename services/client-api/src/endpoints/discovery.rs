@@ -56,6 +56,8 @@ async fn supported_versions(_: Matrix<versions::Request>) -> Answer<versions::Re
         ("org.matrix.msc3874".to_owned(), true),
         ("org.matrix.msc4140".to_owned(), true),
         ("org.matrix.msc4222".to_owned(), true),
+        ("org.matrix.msc4306".to_owned(), true),
+        ("org.matrix.msc4308".to_owned(), true),
         // Sliding sync, which clients look for here alone.
         ("org.matrix.simplified_msc3575".to_owned(), true),
         // Profile fields, for clients that do not yet look at the version.

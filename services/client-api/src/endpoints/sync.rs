@@ -1,20 +1,13 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#syncing>
 
 use axum::{Router, extract::Query};
-use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_http::{ApiError, Endpoints, Matrix};
 use luxchat_sync::{RelationFilter, SyncRequest, SyncToken, Viewer};
-use ruma::api::client::{
-    filter::FilterDefinition,
-    sync::sync_events::{v3 as sync_events, v5 as sliding_sync},
-};
+use ruma::api::client::{filter::FilterDefinition, sync::sync_events::v3 as sync_events};
 use serde::Deserialize;
 
 use super::sync_response::SyncReply;
-use crate::{
-    State,
-    auth::Session,
-    error::{Answer, Error},
-};
+use crate::{State, auth::Session, error::Error};
 
 /// What ruma's type of the request does not say.
 #[derive(Deserialize)]
@@ -27,9 +20,7 @@ struct MoreParameters {
 }
 
 pub(crate) fn routes() -> Router<State> {
-    Router::new()
-        .endpoint::<sync_events::Request, _>(sync)
-        .endpoint::<sliding_sync::Request, _>(sync_sliding)
+    Router::new().endpoint::<sync_events::Request, _>(sync)
 }
 
 impl Session {
@@ -74,25 +65,8 @@ async fn sync(
     })
 }
 
-async fn sync_sliding(
-    state: State,
-    session: Session,
-    Matrix(request): Matrix<sliding_sync::Request>,
-) -> Answer<sliding_sync::Response> {
-    let to_device = &request.extensions.to_device;
-    if let (Some(true), Some(since)) = (to_device.enabled, &to_device.since) {
-        acknowledge_to_device(&state, &session, since.parse()?).await?;
-    }
-    let viewer = session.viewer();
-    let _there = (state.presence)
-        .sync(&viewer, request.set_presence.clone())
-        .await?;
-    let response = state.sync.sync_sliding(viewer, request).await?;
-    Ok(Reply(response))
-}
-
 /// Whoever asks for what came after a token has what came before.
-async fn acknowledge_to_device(
+pub(super) async fn acknowledge_to_device(
     state: &State,
     session: &Session,
     since: SyncToken,
@@ -135,7 +109,6 @@ mod tests {
     use crate::testing::Server;
 
     const SYNC: &str = "/_matrix/client/v3/sync";
-    const SLIDING: &str = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
 
     #[tokio::test]
     async fn a_filter_counts_inline_and_by_its_id() {
@@ -231,56 +204,5 @@ mod tests {
             .iter()
             .any(|event| event["sender"] == "@alice:example.org");
         assert!(inviter);
-    }
-
-    #[tokio::test]
-    async fn a_sliding_sync_goes_on_from_its_position_or_starts_over() {
-        let server = Server::new();
-        let alice = server.user("alice").await;
-        let room = server.room(&alice, json!({ "name": "Weather" })).await;
-        let body = json!({
-            "conn_id": "rooms",
-            "lists": { "all": {
-                "ranges": [[0, 19]],
-                "timeline_limit": 1,
-                "required_state": [["m.room.create", ""], ["m.room.member", "$LAZY"]],
-                "filters": { "not_room_types": ["m.space"] },
-            } },
-            "extensions": { "e2ee": { "enabled": true }, "account_data": { "enabled": true } },
-        });
-        let first = server.post(SLIDING, &alice, body.clone()).await.ok();
-        assert_eq!(first["lists"]["all"]["count"], 1);
-        assert_eq!(first["rooms"][&room]["name"], "Weather");
-        assert_eq!(first["rooms"][&room]["initial"], true);
-        server.message(&alice, &room, "hello").await;
-        let next = format!("{SLIDING}?timeout=0&pos={}", first["pos"].as_str().unwrap());
-        let second = server.post(&next, &alice, body.clone()).await.ok();
-        let told = &second["rooms"][&room];
-        assert_eq!(told["timeline"][0]["content"]["body"], "hello");
-        assert_eq!(told["num_live"], 1);
-        let unknown = format!("{SLIDING}?pos=0.0.0");
-        let refused = server.post(&unknown, &alice, body).await;
-        assert_eq!(refused.error(), (400, "M_UNKNOWN_POS"));
-    }
-
-    #[tokio::test]
-    async fn a_sliding_sync_takes_messages_away_that_the_device_has() {
-        let server = Server::new();
-        let alice = server.user("alice").await;
-        let send = "/_matrix/client/v3/sendToDevice/org.example/txn";
-        let messages = json!({ "messages": { "@alice:example.org": { "*": { "body": "hi" } } } });
-        server.put(send, &alice, messages).await.ok();
-        let first = json!({ "extensions": { "to_device": { "enabled": true } } });
-        let told = server.post(SLIDING, &alice, first.clone()).await.ok();
-        let told = &told["extensions"]["to_device"];
-        assert_eq!(told["events"][0]["content"]["body"], "hi");
-        let since = &told["next_batch"];
-        let next = json!({ "extensions": { "to_device": { "enabled": true, "since": since } } });
-        server.post(SLIDING, &alice, next).await.ok();
-        let gone = server.post(SLIDING, &alice, first).await.ok();
-        assert_eq!(gone["extensions"]["to_device"].get("events"), None);
-        let broken = json!({ "extensions": { "to_device": { "enabled": true, "since": "x" } } });
-        let refused = server.post(SLIDING, &alice, broken).await;
-        assert_eq!(refused.error(), (400, "M_INVALID_PARAM"));
     }
 }

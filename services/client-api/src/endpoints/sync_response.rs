@@ -16,7 +16,7 @@ use ruma::{
             Presence, RoomAccountData, RoomSummary, State, StateEvents, ToDevice,
         },
     },
-    events::{AnySyncStateEvent, AnySyncTimelineEvent},
+    events::{AnyRoomAccountDataEvent, AnySyncStateEvent, AnySyncTimelineEvent},
     serde::Raw,
 };
 use serde::Serialize;
@@ -84,10 +84,14 @@ struct Joined<'a> {
     timeline: Timeline<'a>,
     #[serde(flatten)]
     state: StateFields<'a>,
-    #[serde(skip_serializing_if = "RoomAccountData::is_empty")]
-    account_data: &'a RoomAccountData,
+    account_data: AccountData<'a>,
     #[serde(skip_serializing_if = "Ephemeral::is_empty")]
     ephemeral: &'a Ephemeral,
+}
+
+#[derive(Serialize)]
+struct AccountData<'a> {
+    events: &'a [Raw<AnyRoomAccountDataEvent>],
 }
 
 #[derive(Serialize)]
@@ -166,7 +170,9 @@ impl<'a> Joined<'a> {
             unread_thread_notifications: &room.unread_thread_notifications,
             timeline: Timeline::of(&room.timeline),
             state: StateFields::of(&room.state, unstable),
-            account_data: &room.account_data,
+            account_data: AccountData {
+                events: &room.account_data.events,
+            },
             ephemeral: &room.ephemeral,
         }
     }

@@ -16,6 +16,14 @@ impl From<SyncError> for Error {
             SyncError::UnknownPos => {
                 ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::UnknownPos, message).into()
             }
+            SyncError::NotInThread => {
+                let code = "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD";
+                ApiError::custom(StatusCode::BAD_REQUEST, code, &message).into()
+            }
+            SyncError::Unsubscribed => {
+                let code = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION";
+                ApiError::custom(StatusCode::CONFLICT, code, &message).into()
+            }
             SyncError::NotFound(_) => ApiError::not_found(message).into(),
             SyncError::Forbidden(_) => ApiError::forbidden(message).into(),
         }

@@ -82,6 +82,19 @@ impl ReadTx<'_> {
         self.all(sql, params![user, after], room_account_data)
     }
 
+    /// One type in all rooms that have it.
+    pub fn room_account_data_of_type(
+        &self,
+        user: UserNid,
+        event_type: &str,
+    ) -> Result<Vec<(RoomNid, Box<RawValue>)>> {
+        let sql = "SELECT room_nid, content FROM room_account_data \
+                   WHERE user_nid = ?1 AND event_type = ?2 AND content <> '{}'";
+        self.all(sql, params![user, event_type], |row| {
+            Ok((row.get(0)?, content(row, 1)?))
+        })
+    }
+
     /// All types in one room.
     pub fn room_account_data_of(
         &self,

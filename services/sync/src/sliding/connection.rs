@@ -78,6 +78,7 @@ pub(super) struct Known {
     pub(super) rooms: Arc<HashMap<RoomNid, Sent>>,
     pub(super) account_data: Extent,
     pub(super) device_lists: Extent,
+    pub(super) thread_subscriptions: Extent,
     /// The user's rooms as lists sort and filter them.
     pub(super) facts: Arc<HashMap<RoomNid, Facts>>,
     /// The rooms that the user calls direct ones.

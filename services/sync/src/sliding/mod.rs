@@ -3,7 +3,9 @@
 
 mod connection;
 mod extensions;
+mod groups;
 mod pass;
+mod request;
 mod required;
 mod rooms;
 mod scope;
@@ -11,14 +13,13 @@ mod windows;
 
 use std::{sync::Arc, time::Duration};
 
-use ruma::api::client::sync::sync_events::v5;
-
 pub(crate) use self::connection::Connections;
+pub use self::request::{ListExtra, RoomExtra, SlidingRequest, SlidingResponse};
 use self::{connection::Key, pass::SlidingPass};
 use crate::{Error, Result, Sync, SyncRequest, SyncToken, Viewer, response::Pass, sync::Look};
 
 /// Lists of one request.
-const LISTS: usize = 32;
+const LISTS: usize = 100;
 
 /// Ranges of one list.
 const RANGES: usize = 64;
@@ -40,7 +41,11 @@ impl Sync {
     ///
     /// [`Error::UnknownPos`] where the response to go on from is not remembered, also since the server was started anew;
     /// [`Error::Invalid`] where the client asks for too much.
-    pub async fn sync_sliding(&self, viewer: Viewer, request: v5::Request) -> Result<v5::Response> {
+    pub async fn sync_sliding(
+        &self,
+        viewer: Viewer,
+        request: SlidingRequest,
+    ) -> Result<SlidingResponse> {
         check(&request)?;
         let key = Key {
             user: viewer.user,
@@ -72,20 +77,22 @@ impl Sync {
             })
         };
         let (mut response, next) = self.wait_for_news(key.user, timeout, look).await?;
-        response.pos = self.connections.end(&key, turn, next, self.started_ms)?;
+        response.common.pos = self.connections.end(&key, turn, next, self.started_ms)?;
         Ok(response)
     }
 }
 
-fn check(request: &v5::Request) -> Result<()> {
-    let lists = request.lists.values();
+fn check(request: &SlidingRequest) -> Result<()> {
+    let lists = request.common.lists.values();
     let subscriptions = request.room_subscriptions.values();
     let required = lists
         .clone()
         .map(|list| &list.room_details.required_state)
         .chain(subscriptions.map(|subscription| &subscription.required_state));
     let conn_id = request.conn_id.as_deref().unwrap_or_default();
-    if request.lists.len() > LISTS {
+    let excluded = request.lists.values().map(|list| &list.excluded);
+    let excluded = excluded.chain(request.excluded.values());
+    if request.common.lists.len() > LISTS {
         Err(Error::Invalid("too many lists"))
     } else if lists.clone().any(|list| list.ranges.len() > RANGES) {
         Err(Error::Invalid("too many ranges"))
@@ -93,6 +100,8 @@ fn check(request: &v5::Request) -> Result<()> {
         Err(Error::Invalid("too many room subscriptions"))
     } else if required.clone().any(|required| required.len() > REQUIRED) {
         Err(Error::Invalid("too much required state"))
+    } else if excluded.clone().any(|excluded| excluded.len() > REQUIRED) {
+        Err(Error::Invalid("too much excluded state"))
     } else if conn_id.len() > CONN_ID {
         Err(Error::Invalid("conn_id is too long"))
     } else {

@@ -1,24 +1,26 @@
 //! One sliding sync response, from one snapshot.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use luxchat_store::{Position, RoomNid, UserRoom};
 use ruma::{
     OwnedRoomId, UInt,
-    api::client::sync::sync_events::v5::{Request, Response, response},
+    api::client::sync::sync_events::v5::{Response, response},
     events::room::member::MembershipState,
 };
 
 use super::{
+    ListExtra, RoomExtra, SlidingRequest, SlidingResponse,
     connection::{Extent, Known, Sent},
+    groups::Groups,
     scope::{Detail, Scope},
     windows::{Facts, Windows, direct_rooms},
 };
 use crate::{
-    Result,
+    Result, ThreadSubscriptions,
     response::{Pass, UserRooms},
 };
 
@@ -27,7 +29,7 @@ const ROOMS: usize = 500;
 
 /// What a client is told.
 pub(super) struct Told {
-    pub(super) response: Response,
+    pub(super) response: SlidingResponse,
     /// What it knows then.
     pub(super) next: Known,
     pub(super) is_empty: bool,
@@ -37,7 +39,7 @@ pub(super) struct Told {
 pub(super) struct SlidingPass<'p, 'tx> {
     /// What reads as the classic sync does.
     pub(super) base: Pass<'p, 'tx>,
-    pub(super) request: &'p Request,
+    pub(super) request: &'p SlidingRequest,
     pub(super) known: &'p Known,
     pub(super) next: Known,
     /// The position of the response before this one.
@@ -49,7 +51,7 @@ pub(super) struct SlidingPass<'p, 'tx> {
 }
 
 impl<'p, 'tx> SlidingPass<'p, 'tx> {
-    pub(super) fn new(base: Pass<'p, 'tx>, request: &'p Request, known: &'p Known) -> Self {
+    pub(super) fn new(base: Pass<'p, 'tx>, request: &'p SlidingRequest, known: &'p Known) -> Self {
         let mut next = known.clone();
         next.position = Some(base.position);
         Self {
@@ -75,19 +77,25 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
             subscribed,
             &self.base.viewer.user_id,
         );
-        let mut response = Response::new(String::new());
-        response.txn_id.clone_from(&self.request.txn_id);
+        let mut response = SlidingResponse {
+            common: Response::new(String::new()),
+            rooms: BTreeMap::new(),
+            thread_subscriptions: self.thread_subscriptions()?,
+        };
+        response.common.txn_id.clone_from(&self.request.txn_id);
         for (name, window) in &windows.lists {
             let mut list = response::List::default();
             list.count = UInt::new_saturating(u64::try_from(window.count).unwrap_or(u64::MAX));
-            response.lists.insert(name.clone(), list);
+            response.common.lists.insert(name.clone(), list);
         }
         self.add_rooms(&scope, &mut response)?;
         self.add_left_rooms(&mut response)?;
-        let has_news = self.add_extensions(&scope, &mut response)?;
+        let has_news = self.add_extensions(&scope, &mut response.common)?;
         self.next.windows = Arc::clone(&windows);
         Ok(Told {
-            is_empty: response.rooms.is_empty() && !has_news,
+            is_empty: response.common.rooms.is_empty()
+                && response.thread_subscriptions.is_empty()
+                && !has_news,
             response,
             next: self.next,
         })
@@ -157,17 +165,46 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
         let (tx, user) = (self.base.tx, self.base.viewer.user);
         let data = tx.account_data_since(user, self.last)?;
         let has = |event_type| data.iter().any(|data| data.event_type == event_type);
+        let looks_at_groups = (self.request.lists.values()).any(ListExtra::looks_at_groups);
+        let regrouped = looks_at_groups && self.is_retagged()?;
         let known = self.known;
         let is_new = |room| !known.facts.contains_key(room);
         if has("m.direct") || moved && self.next.facts.keys().any(is_new) {
             self.next.direct = Arc::new(direct_rooms(tx, user)?);
-        } else if !moved && !has("m.ignored_user_list") && known.windows.answer(&self.request.lists)
+        } else if !moved
+            && !regrouped
+            && !has("m.ignored_user_list")
+            && known.windows.answer(self.request)
         {
             return Ok(Arc::clone(&known.windows));
         }
         let (facts, ignored) = (&self.next.facts, &self.base.ignored);
-        let windows = Windows::cut(&self.request.lists, facts, &self.next.direct, ignored);
+        let groups = if looks_at_groups {
+            Groups::read(tx, user, self.request)?
+        } else {
+            Groups::default()
+        };
+        let windows = Windows::cut(self.request, facts, &groups, &self.next.direct, ignored);
         Ok(Arc::new(windows))
+    }
+
+    /// Whether the user changed a tag of a room.
+    fn is_retagged(&self) -> Result<bool> {
+        let (tx, user) = (self.base.tx, self.base.viewer.user);
+        let data = tx.room_account_data_since(user, self.last)?;
+        Ok(data.iter().any(|data| data.event_type == "m.tag"))
+    }
+
+    /// What the user decided about threads, if the client asks for it.
+    fn thread_subscriptions(&mut self) -> Result<ThreadSubscriptions> {
+        let Some(limit) = self.request.thread_subscriptions else {
+            self.next.thread_subscriptions.miss(self.last);
+            return Ok(ThreadSubscriptions::default());
+        };
+        let after = self.known.thread_subscriptions.position(self.last);
+        let until = (after.unwrap_or(Position::START), self.base.position);
+        self.next.thread_subscriptions = Extent::All;
+        ThreadSubscriptions::read(self.base.tx, self.base.viewer, until, limit)
     }
 
     /// The rooms subscribed to, as far as the user has anything to do with them.
@@ -184,10 +221,10 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
         Ok(subscribed)
     }
 
-    fn add_rooms(&mut self, scope: &Scope<'_>, response: &mut Response) -> Result<()> {
+    fn add_rooms(&mut self, scope: &Scope<'_>, response: &mut SlidingResponse) -> Result<()> {
         let mut told = HashSet::new();
         for (room, detail) in &scope.rooms {
-            if response.rooms.len() == ROOMS {
+            if response.common.rooms.len() == ROOMS {
                 break;
             }
             told.insert(*room);
@@ -208,7 +245,15 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
             sent.timeline_limit = detail.timeline_limit;
             sent.required = Arc::clone(&detail.required);
             if let Some(written) = written {
-                response.rooms.insert(room_id, written);
+                let known = self.known.rooms.get(room);
+                let is_longer = known.is_some_and(|it| it.timeline_limit < detail.timeline_limit);
+                let extra = RoomExtra {
+                    membership: facts.membership.clone(),
+                    lists: scope.lists_of(*room),
+                    is_expanded: is_longer && written.initial != Some(true),
+                };
+                response.rooms.insert(room_id.clone(), extra);
+                response.common.rooms.insert(room_id, written);
             }
         }
         let last = self.last;
@@ -240,7 +285,7 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
     }
 
     /// The end of rooms that the client knows and the user is no longer in.
-    fn add_left_rooms(&mut self, response: &mut Response) -> Result<()> {
+    fn add_left_rooms(&mut self, response: &mut SlidingResponse) -> Result<()> {
         let known = self.known;
         let left: Vec<UserRoom> = self
             .changed
@@ -253,7 +298,13 @@ impl<'p, 'tx> SlidingPass<'p, 'tx> {
             let room_id = self.base.tx.room_id(room.room)?;
             let written = self.left_room(&room, &known.rooms[&room.room])?;
             Arc::make_mut(&mut self.next.rooms).remove(&room.room);
-            response.rooms.insert(room_id, written);
+            let extra = RoomExtra {
+                membership: room.membership,
+                lists: Vec::new(),
+                is_expanded: false,
+            };
+            response.rooms.insert(room_id.clone(), extra);
+            response.common.rooms.insert(room_id, written);
         }
         Ok(())
     }

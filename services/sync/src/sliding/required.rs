@@ -16,23 +16,37 @@ const MEMBER: &str = "m.room.member";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Required {
     pairs: BTreeSet<(String, String)>,
+    /// What else is wanted: of the first pairs those that are not among the second.
+    exceptions: BTreeSet<(BTreeSet<(String, String)>, BTreeSet<(String, String)>)>,
     /// The memberships without which the client cannot show the timeline.
     pub(super) lazy: bool,
 }
 
 impl Required {
     /// Adds what a client writes.
-    pub(super) fn extend(&mut self, pairs: &[(StateEventType, String)], viewer: &UserId) {
+    pub(super) fn extend(
+        &mut self,
+        pairs: &[(StateEventType, String)],
+        excluded: &[(String, String)],
+        viewer: &UserId,
+    ) {
+        let mut wanted = BTreeSet::new();
         for (event_type, state_key) in pairs {
             match (event_type.to_string(), state_key.as_str()) {
                 (event_type, LAZY) => self.lazy |= event_type == MEMBER,
                 (event_type, ME) => {
-                    self.pairs.insert((event_type, viewer.to_string()));
+                    wanted.insert((event_type, viewer.to_string()));
                 }
                 (event_type, state_key) => {
-                    self.pairs.insert((event_type, state_key.to_owned()));
+                    wanted.insert((event_type, state_key.to_owned()));
                 }
             }
+        }
+        if excluded.is_empty() {
+            self.pairs.append(&mut wanted);
+        } else {
+            let excluded = excluded.iter().cloned().collect();
+            self.exceptions.insert((wanted, excluded));
         }
     }
 
@@ -40,16 +54,22 @@ impl Required {
     pub(super) fn without(&self, other: &Self) -> Self {
         Self {
             pairs: self.pairs.difference(&other.pairs).cloned().collect(),
+            exceptions: (self.exceptions.difference(&other.exceptions).cloned()).collect(),
             lazy: self.lazy && !other.lazy,
         }
     }
 
     /// Whether an entry is asked for.
     pub(super) fn wants(&self, event_type: &str, state_key: &str) -> bool {
-        self.pairs.iter().any(|(wanted_type, wanted_key)| {
-            (wanted_type == ANY || wanted_type == event_type)
-                && (wanted_key == ANY || wanted_key == state_key)
-        })
+        let is_among = |pairs: &BTreeSet<(String, String)>| {
+            pairs.iter().any(|(wanted_type, wanted_key)| {
+                (wanted_type == ANY || wanted_type == event_type)
+                    && (wanted_key == ANY || wanted_key == state_key)
+            })
+        };
+        let mut exceptions = self.exceptions.iter();
+        is_among(&self.pairs)
+            || exceptions.any(|(wanted, excluded)| is_among(wanted) && !is_among(excluded))
     }
 
     /// Whether an event is asked for.
@@ -65,7 +85,7 @@ impl Required {
             .pairs
             .iter()
             .filter(|(event_type, _)| event_type == ANY);
-        let mut rows = if of_any_type.count() > 0 {
+        let mut rows = if of_any_type.count() > 0 || !self.exceptions.is_empty() {
             let mut wanted = Vec::new();
             for row in tx.client_state(room, StateSelection::All)? {
                 if self.wants_row(&row)? {
@@ -125,7 +145,7 @@ mod tests {
             .iter()
             .map(|(event_type, key)| (StateEventType::from(*event_type), (*key).to_owned()))
             .collect();
-        required.extend(&pairs, user_id!("@alice:one"));
+        required.extend(&pairs, &[], user_id!("@alice:one"));
         required
     }
 
@@ -154,6 +174,18 @@ mod tests {
         }
         assert!(!some.lazy);
         assert!(required(&[(MEMBER, LAZY)]).lazy);
+    }
+
+    #[test]
+    fn what_is_excluded_is_so_only_where_nothing_else_asks_for_it() {
+        let mut some = Required::default();
+        let all = [(StateEventType::from(ANY), ANY.to_owned())];
+        let excluded = [("m.room.create".to_owned(), String::new())];
+        some.extend(&all, &excluded, user_id!("@alice:one"));
+        assert!(some.wants("m.room.name", "") && !some.wants("m.room.create", ""));
+        let create = [(StateEventType::RoomCreate, String::new())];
+        some.extend(&create, &[], user_id!("@alice:one"));
+        assert!(some.wants("m.room.create", ""));
     }
 
     #[test]

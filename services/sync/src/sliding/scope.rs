@@ -7,12 +7,11 @@ use std::{
 
 use luxchat_store::RoomNid;
 use ruma::{
-    OwnedRoomId, UInt, UserId,
-    api::client::sync::sync_events::v5::{Request, request::ExtensionRoomConfig},
+    OwnedRoomId, UInt, UserId, api::client::sync::sync_events::v5::request::ExtensionRoomConfig,
     events::StateEventType,
 };
 
-use super::{required::Required, windows::Windows};
+use super::{SlidingRequest, required::Required, windows::Windows};
 
 /// The longest timeline of one room.
 const LONGEST_TIMELINE: usize = 100;
@@ -26,10 +25,16 @@ pub(super) struct Detail {
 
 impl Detail {
     /// Adds what a list or a subscription asks for.
-    fn extend(&mut self, limit: UInt, required: &[(StateEventType, String)], viewer: &UserId) {
+    fn extend(
+        &mut self,
+        limit: UInt,
+        required: &[(StateEventType, String)],
+        excluded: &[(String, String)],
+        viewer: &UserId,
+    ) {
         let limit = usize::try_from(u64::from(limit)).unwrap_or(LONGEST_TIMELINE);
         self.timeline_limit = self.timeline_limit.max(limit.min(LONGEST_TIMELINE));
-        Arc::make_mut(&mut self.required).extend(required, viewer);
+        Arc::make_mut(&mut self.required).extend(required, excluded, viewer);
     }
 }
 
@@ -38,6 +43,8 @@ impl Detail {
 pub(super) struct Scope<'p> {
     windows: &'p Windows,
     subscribed: HashMap<RoomNid, &'p OwnedRoomId>,
+    /// Which lists show a room, as bits.
+    shown_in: HashMap<RoomNid, u128>,
     /// In the order in which they are told.
     pub(super) rooms: Vec<(RoomNid, Detail)>,
 }
@@ -45,13 +52,13 @@ pub(super) struct Scope<'p> {
 impl<'p> Scope<'p> {
     /// What lists show, and what is subscribed to.
     pub(super) fn of(
-        request: &'p Request,
+        request: &'p SlidingRequest,
         windows: &'p Windows,
         subscribed: HashMap<RoomNid, &'p OwnedRoomId>,
         viewer: &UserId,
     ) -> Self {
-        // Which lists show a room, as bits: most rooms are in the same ones and share their detail.
-        let mut shown_in: HashMap<RoomNid, u32> = HashMap::new();
+        // As bits: most rooms are in the same ones and share their detail.
+        let mut shown_in: HashMap<RoomNid, u128> = HashMap::new();
         let mut order: Vec<RoomNid> = subscribed.keys().copied().collect();
         order.sort_unstable();
         for (number, window) in windows.lists.values().enumerate() {
@@ -65,7 +72,7 @@ impl<'p> Scope<'p> {
                 *lists |= 1 << number;
             }
         }
-        let mut details: HashMap<u32, Detail> = HashMap::new();
+        let mut details: HashMap<u128, Detail> = HashMap::new();
         let rooms = order.into_iter().map(|room| {
             let lists = shown_in.get(&room).copied().unwrap_or_default();
             let of_lists = details
@@ -74,7 +81,16 @@ impl<'p> Scope<'p> {
             let mut detail = of_lists.clone();
             if let Some(room_id) = subscribed.get(&room) {
                 let asked = &request.room_subscriptions[*room_id];
-                detail.extend(asked.timeline_limit, &asked.required_state, viewer);
+                let excluded = request
+                    .excluded
+                    .get(*room_id)
+                    .map_or(&[][..], Vec::as_slice);
+                detail.extend(
+                    asked.timeline_limit,
+                    &asked.required_state,
+                    excluded,
+                    viewer,
+                );
             }
             (room, detail)
         });
@@ -82,7 +98,16 @@ impl<'p> Scope<'p> {
             rooms: rooms.collect(),
             windows,
             subscribed,
+            shown_in,
         }
+    }
+
+    /// The lists that show a room.
+    pub(super) fn lists_of(&self, room: RoomNid) -> Vec<String> {
+        let shown_in = self.shown_in.get(&room).copied().unwrap_or_default();
+        let names = self.windows.lists.keys().enumerate();
+        let showing = names.filter(|(number, _)| shown_in & (1 << number) != 0);
+        showing.map(|(_, name)| name.clone()).collect()
     }
 
     /// The rooms that an extension is about.
@@ -116,12 +141,19 @@ impl<'p> Scope<'p> {
     }
 }
 
-fn of_lists(request: &Request, lists: u32, viewer: &UserId) -> Detail {
+fn of_lists(request: &SlidingRequest, lists: u128, viewer: &UserId) -> Detail {
     let mut detail = Detail::default();
-    for (number, list) in request.lists.values().enumerate() {
+    for (number, (name, list)) in request.common.lists.iter().enumerate() {
         if lists & (1 << number) != 0 {
             let asked = &list.room_details;
-            detail.extend(asked.timeline_limit, &asked.required_state, viewer);
+            let extra = request.lists.get(name);
+            let excluded = extra.map_or(&[][..], |extra| &extra.excluded);
+            detail.extend(
+                asked.timeline_limit,
+                &asked.required_state,
+                excluded,
+                viewer,
+            );
         }
     }
     detail

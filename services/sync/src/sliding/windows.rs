@@ -13,6 +13,7 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::{SlidingRequest, groups::Groups};
 use crate::Result;
 
 /// Events that move a room up a list.
@@ -139,13 +140,14 @@ pub(super) struct Window {
 
 impl Windows {
     /// Whether these are the answer to the same question.
-    pub(super) fn answer(&self, lists: &BTreeMap<String, List>) -> bool {
-        self.asked == question(lists)
+    pub(super) fn answer(&self, request: &SlidingRequest) -> bool {
+        self.asked == question(request)
     }
 
     pub(super) fn cut(
-        lists: &BTreeMap<String, List>,
+        request: &SlidingRequest,
         facts: &HashMap<RoomNid, Facts>,
+        groups: &Groups,
         direct: &HashSet<RoomNid>,
         ignored: &HashSet<UserNid>,
     ) -> Self {
@@ -154,10 +156,12 @@ impl Windows {
             .filter(|(_, facts)| !facts.is_ignored(ignored))
             .collect();
         rooms.sort_by_key(|(room, facts)| (std::cmp::Reverse(facts.bump_stamp), **room));
-        let window = |list: &List| {
+        let window = |name: &String, list: &List| {
+            let extra = request.lists.get(name).filter(|it| it.looks_at_groups());
             let passing = rooms.iter().filter(|(room, facts)| {
                 let filters = list.filters.as_ref();
                 filters.is_none_or(|filters| facts.passes(filters, direct.contains(room)))
+                    && extra.is_none_or(|extra| groups.pass(extra, **room))
             });
             let passing: Vec<RoomNid> = passing.map(|(room, _)| **room).collect();
             let mut seen = HashSet::new();
@@ -173,10 +177,12 @@ impl Windows {
             }
         };
         Self {
-            asked: question(lists),
-            lists: lists
+            asked: question(request),
+            lists: request
+                .common
+                .lists
                 .iter()
-                .map(|(name, list)| (name.clone(), window(list)))
+                .map(|(name, list)| (name.clone(), window(name, list)))
                 .collect(),
         }
     }
@@ -204,8 +210,13 @@ fn in_range(rooms: &[RoomNid], (first, last): (UInt, UInt)) -> &[RoomNid] {
     rooms.get(place(first)..end).unwrap_or_default()
 }
 
-fn question(lists: &BTreeMap<String, List>) -> String {
-    serde_json::to_string(lists).expect("lists came as JSON and go as JSON")
+fn question(request: &SlidingRequest) -> String {
+    let lists = serde_json::to_string(&request.common.lists);
+    let lists = lists.expect("lists came as JSON and go as JSON");
+    if request.lists.is_empty() {
+        return lists;
+    }
+    format!("{lists} {:?}", request.lists)
 }
 
 fn from_state(tx: &ReadTx<'_>, room: RoomNid) -> Result<(bool, Option<String>)> {

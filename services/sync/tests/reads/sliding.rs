@@ -54,7 +54,9 @@ async fn try_slide(
     body: &Value,
 ) -> luxchat_sync::Result<Response> {
     let viewer = world.viewer(user).await;
-    world.sync.sync_sliding(viewer, asked(pos, body)).await
+    let request = asked(pos, body).into();
+    let response = world.sync.sync_sliding(viewer, request).await?;
+    Ok(response.common)
 }
 
 fn state_of(room: &Room) -> Vec<(String, String)> {
@@ -429,11 +431,14 @@ async fn a_sync_waits_until_something_happens_in_its_window() {
     let mut request = asked(Some(&first.pos), &body);
     request.timeout = Some(Duration::from_mins(1));
     let (response, _) = tokio::join!(
-        world.sync.sync_sliding(viewer, request),
+        world.sync.sync_sliding(viewer, request.into()),
         world.message(the_room(), alice(), "at last"),
     );
     let response = response.unwrap();
-    assert_eq!(bodies(&response.rooms[the_room()].timeline), ["at last"]);
+    assert_eq!(
+        bodies(&response.common.rooms[the_room()].timeline),
+        ["at last"]
+    );
 }
 
 #[tokio::test]
