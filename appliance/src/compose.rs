@@ -20,6 +20,7 @@ use luxchat_federation_api as federation_api;
 use luxchat_http::{Listening, Plain, listen};
 use luxchat_media::Media;
 use luxchat_previews::Previews;
+use luxchat_push::Push;
 use luxchat_rooms::Rooms;
 use luxchat_store::{Clock, Position, RoomNid, Store};
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
@@ -117,6 +118,7 @@ impl Appliance {
         let services = Services::new(&config, &data, &store, &federation)?;
 
         services.make_service_users().await?;
+        services.make_speaker(&config).await?;
 
         let status = Arc::new(BoxStatus {
             store: store.clone(),
@@ -141,7 +143,7 @@ impl Appliance {
         let listeners = Listeners {
             lifecycle: &lifecycle,
         };
-        listeners.clients(sockets.client, &config, services.client_router(&config))?;
+        listeners.clients(sockets.client, &config, services.client_router(&config)?)?;
         listeners.peers(
             sockets.federation,
             &federation,
@@ -325,6 +327,7 @@ struct Services {
     presence: Presence,
     media: Media,
     previews: Option<Previews>,
+    push: Push,
     application_services: ApplicationServices,
 }
 
@@ -338,6 +341,7 @@ impl Services {
         let (store, federation) = (store.clone(), federation.clone());
         let typing = Typing::new(store.clone());
         let presence = Presence::new(store.clone(), config.presence.enabled);
+        let push = Push::new(store.clone(), settings::push(&config.push)?)?;
         Ok(Self {
             accounts: Accounts::new(store.clone(), settings::accounts(config)?)?,
             rooms: Rooms::new(
@@ -350,7 +354,9 @@ impl Services {
                 federation.clone(),
                 luxchat_encryption::Config::default(),
             ),
-            sync: Sync::new(store.clone(), typing.clone(), presence.clone()),
+            sync: Sync::new(store.clone(), typing.clone(), presence.clone())
+                .counting(Arc::new(push.clone())),
+            push,
             receipts: Receipts::new(store.clone()),
             typing,
             presence,
@@ -371,7 +377,7 @@ impl Services {
         })
     }
 
-    fn client_router(&self, config: &Config) -> Router {
+    fn client_router(&self, config: &Config) -> Result<Router> {
         let services = client_api::Services {
             store: self.store.clone(),
             accounts: self.accounts.clone(),
@@ -383,10 +389,12 @@ impl Services {
             presence: self.presence.clone(),
             media: self.media.clone(),
             previews: self.previews.clone(),
+            push: self.push.clone(),
             application_services: self.application_services.clone(),
             federation: self.federation.clone(),
         };
-        client_api::router(services, settings::client_api(config))
+        let config = settings::client_api(config)?;
+        Ok(client_api::router(services, config))
     }
 
     fn federation_router(&self, directory: Option<Router>) -> Router {
@@ -418,6 +426,25 @@ impl Services {
             }
         }
         Ok(())
+    }
+
+    /// Makes the account that the box itself speaks as.
+    async fn make_speaker(&self, config: &Config) -> Result<()> {
+        let notices = &config.server_notices;
+        let user_id =
+            UserId::parse_with_server_name(&*notices.localpart, self.store.server_name())?;
+        match self.accounts.create_for_service(&user_id).await {
+            Ok(()) => {}
+            Err(luxchat_accounts::Error::UserInUse) => {
+                let account = self.accounts.account(&user_id).await?;
+                if account.password_hash.is_some() {
+                    bail!("server_notices.localpart: {user_id} is a person's account");
+                }
+            }
+            Err(error) => return Err(error).context("server_notices.localpart"),
+        }
+        let name = notices.display_name.clone();
+        Ok(self.accounts.set_display_name(&user_id, name).await?)
     }
 
     /// Lets go, now and again, of what has served its time: queues over their caps, ids kept against repetition.
@@ -548,6 +575,8 @@ fn start_background(
         let stop = stop();
         lifecycle.spawn(async move { updates.run(stop).await });
     }
+    let (push, push_stop) = (services.push.clone(), stop());
+    lifecycle.spawn(async move { push.run(push_stop).await });
     let (media, sweep_stop) = (services.media.clone(), stop());
     lifecycle.spawn(async move {
         media.log_thumbnailer().await;

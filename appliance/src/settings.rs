@@ -12,10 +12,13 @@ use luxchat_application_services::{ApplicationServices, Registration};
 use luxchat_client_api as client_api;
 use luxchat_federation as federation;
 use luxchat_http::Tls;
-use ruma::ServerName;
+use ruma::{OwnedServerName, ServerName, UserId};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::config::{self, Client, ClientCertificates, Config, Federation, Limits};
+use crate::{
+    commands,
+    config::{self, Client, ClientCertificates, Config, Federation, Limits},
+};
 
 /// A registration secret longer than this is not one.
 const MAX_SECRET: usize = 4_096;
@@ -29,23 +32,43 @@ const BURST: u32 = 20;
 /// # Errors
 ///
 /// When the registration secret cannot be read.
+fn email(config: &Config, email: &config::Email) -> Result<accounts::EmailConfig> {
+    let credentials = match (&email.user, &email.password_file) {
+        (Some(user), Some(path)) => Some((user.clone(), secret(path)?)),
+        _ => None,
+    };
+    let link = config.client.public_url.join(client_api::EMAIL_LINK)?;
+    Ok(accounts::EmailConfig {
+        relay: email.relay.to_string(),
+        credentials,
+        from: email.from.clone(),
+        link: link.to_string(),
+    })
+}
+
+/// A secret that lies in a file of its own.
+fn secret(path: &Path) -> Result<String> {
+    let bytes = luxchat_bundle::files::read(path, MAX_SECRET)?;
+    let secret =
+        String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8", path.display()))?;
+    let secret = secret.trim().to_owned();
+    if secret.is_empty() {
+        bail!("{}: the secret is empty", path.display());
+    }
+    Ok(secret)
+}
+
 pub(crate) fn accounts(config: &Config) -> Result<accounts::Config> {
     let registration = &config.registration;
     let search_all_users = config.user_directory.search_all_users;
+    let email = config
+        .email
+        .as_ref()
+        .map(|email| self::email(config, email))
+        .transpose()?;
     let password_min_length = registration.password_min_length;
-    let shared_secret = match &registration.shared_secret_file {
-        Some(path) => {
-            let bytes = luxchat_bundle::files::read(path, MAX_SECRET)?;
-            let secret = String::from_utf8(bytes)
-                .with_context(|| format!("{}: not UTF-8", path.display()))?;
-            let secret = secret.trim().to_owned();
-            if secret.is_empty() {
-                bail!("{}: the registration secret is empty", path.display());
-            }
-            Some(secret)
-        }
-        None => None,
-    };
+    let shared_secret = registration.shared_secret_file.as_deref();
+    let shared_secret = shared_secret.map(secret).transpose()?;
     let registration = accounts::Registration {
         open: registration.open,
         token: registration.tokens,
@@ -55,6 +78,7 @@ pub(crate) fn accounts(config: &Config) -> Result<accounts::Config> {
         registration,
         password_min_length,
         search_all_users,
+        email,
         ..Default::default()
     })
 }
@@ -65,8 +89,7 @@ pub(crate) fn accounts(config: &Config) -> Result<accounts::Config> {
 ///
 /// Names the file, or the two services that cannot stand side by side.
 pub(crate) fn application_services(config: &Config) -> Result<Vec<Registration>> {
-    // The same grammar, checked already.
-    let server_name = ServerName::parse(config.server_name.as_str())?;
+    let server_name = server_name(config)?;
     let files = config.application_services.registrations.iter();
     let registrations = files
         .map(|path| Registration::load(path, &server_name))
@@ -84,16 +107,53 @@ pub(crate) fn previews(previews: &config::Previews) -> Option<luxchat_previews::
     })
 }
 
-pub(crate) fn client_api(config: &Config) -> client_api::Config {
+/// Which push gateways the box may speak to.
+///
+/// # Errors
+///
+/// Where the authorities that vouch for them cannot be read.
+pub(crate) fn push(push: &config::Push) -> Result<luxchat_push::Config> {
+    let gateways = push.gateways().map_err(anyhow::Error::msg)?;
+    let needs_authorities = gateways.iter().any(luxchat_push::Gateway::is_https);
+    Ok(luxchat_push::Config {
+        authorities: if needs_authorities {
+            certificates(&push.authorities)?
+        } else {
+            Vec::new()
+        },
+        gateways,
+        private_addresses: push.private_addresses.clone(),
+        full_events: push.full_events,
+        ..Default::default()
+    })
+}
+
+/// # Errors
+///
+/// When the user that the box speaks as cannot be one.
+pub(crate) fn client_api(config: &Config) -> Result<client_api::Config> {
     let limits = &config.limits;
-    client_api::Config {
+    let notices = &config.server_notices;
+    let speaker = UserId::parse_with_server_name(&*notices.localpart, &server_name(config)?)
+        .context("server_notices.localpart")?;
+    Ok(client_api::Config {
+        server_notices: Some(client_api::ServerNotices {
+            user_id: speaker,
+            room_name: notices.room_name.clone(),
+        }),
+        synapse_admin_api: config.admin.synapse_api,
         base_url: Some(config.client.public_url.to_string()),
         trusted_proxies: config.client.trusted_proxies.clone(),
         anonymous_profile_lookups: config.client.anonymous_profile_lookups,
         max_concurrent_requests: limits.concurrent_requests,
         rate_limits: rate_limits(limits),
         ..Default::default()
-    }
+    })
+}
+
+/// The same grammar in another library's type.
+fn server_name(config: &Config) -> Result<OwnedServerName> {
+    Ok(ServerName::parse(config.server_name.as_str())?)
 }
 
 /// A limit of 0 is none, and says nothing about the other: passwords must not become easier to guess because users may ask

@@ -3,15 +3,18 @@
 mod application_services;
 mod client;
 mod directory;
+mod email;
 mod federation;
 mod limits;
 mod log;
 mod media;
 mod presence;
 mod previews;
+mod push;
 mod registration;
 mod rooms;
 mod sample;
+mod server_notices;
 mod user_directory;
 
 use std::path::{Path, PathBuf};
@@ -23,15 +26,18 @@ pub use self::{
     application_services::ApplicationServices,
     client::{Client, Tls},
     directory::Directory,
+    email::Email,
     federation::{ClientCertificates, Federation},
     limits::Limits,
     log::Log,
     media::{Media, Scanner, WhenDown},
     presence::Presence,
     previews::Previews,
+    push::Push,
     registration::Registration,
     rooms::Rooms,
     sample::SAMPLE,
+    server_notices::ServerNotices,
     user_directory::UserDirectory,
 };
 
@@ -64,6 +70,9 @@ pub struct Config {
     /// Whether users see who is there.
     #[serde(default)]
     pub presence: Presence,
+    /// The relay that takes e-mails, if there is one.
+    #[serde(default)]
+    pub email: Option<Email>,
     /// Whom users can find.
     #[serde(default)]
     pub user_directory: UserDirectory,
@@ -76,9 +85,15 @@ pub struct Config {
     /// Previews of the web pages that messages name.
     #[serde(default)]
     pub previews: Previews,
+    /// Which push gateways the box may speak to.
+    #[serde(default)]
+    pub push: Push,
     /// Bridges and the like.
     #[serde(default)]
     pub application_services: ApplicationServices,
+    /// As whom the box speaks to its users.
+    #[serde(default)]
+    pub server_notices: ServerNotices,
     /// Health, metrics and status, for this machine alone.
     #[serde(default)]
     pub admin: Admin,
@@ -97,12 +112,15 @@ pub struct Config {
 pub struct Admin {
     /// A loopback address; port 0 takes any free one.
     pub listen: std::net::SocketAddr,
+    /// Whether users who are administrators may use `/_synapse/admin` on the listener for clients.
+    pub synapse_api: bool,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 9091).into(),
+            synapse_api: false,
         }
     }
 }
@@ -181,7 +199,11 @@ impl Config {
         }
         self.client.check()?;
         self.federation.check()?;
+        self.push.check()?;
         self.rooms.check()?;
+        if let Some(email) = &self.email {
+            email.check()?;
+        }
         self.media.check()?;
         self.registration.check()
     }

@@ -6,6 +6,7 @@ mod encryption;
 mod federation;
 mod media;
 mod previews;
+mod push;
 mod rooms;
 mod store;
 mod sync;

@@ -10,6 +10,7 @@ use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
 use luxchat_media::Media;
 use luxchat_previews::Previews;
+use luxchat_push::Push;
 use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
@@ -39,6 +40,8 @@ pub struct Services {
     pub media: Media,
     /// What web pages say of themselves, where the site wants that.
     pub previews: Option<Previews>,
+    /// Counts, notifications and pushers.
+    pub push: Push,
     /// Programs that act for many users.
     pub application_services: ApplicationServices,
     /// Other servers.
@@ -57,6 +60,7 @@ struct Inner {
     config: Config,
     limiter: Option<Limiter>,
     places: Places,
+    notices: tokio::sync::Mutex<()>,
 }
 
 impl State {
@@ -69,6 +73,7 @@ impl State {
                 config,
                 limiter,
                 places,
+                notices: tokio::sync::Mutex::default(),
             }),
         }
     }
@@ -79,6 +84,11 @@ impl State {
 
     pub(crate) fn limiter(&self) -> Option<&Limiter> {
         self.inner.limiter.as_ref()
+    }
+
+    /// Held while the server speaks to a user, so that two notices do not make two rooms.
+    pub(crate) fn notices(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.notices
     }
 
     pub(crate) fn places(&self) -> &Places {

@@ -1,5 +1,7 @@
 //! A whole client API on a temporary database, and a client to speak to it without a network.
 
+use std::sync::Arc;
+
 use axum::{Router, body::Body};
 use http::{HeaderMap, Method, Request, StatusCode, header::AUTHORIZATION};
 use luxchat_accounts::{Accounts, Config as AccountsConfig, NewAccount, PasswordCost};
@@ -8,6 +10,7 @@ use luxchat_encryption::Encryption;
 use luxchat_federation::Federation;
 use luxchat_media::Media;
 use luxchat_previews::{Config as PreviewsConfig, Previews};
+use luxchat_push::{Config as PushConfig, Push};
 use luxchat_rooms::Rooms;
 use luxchat_store::{Config as StoreConfig, Store};
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
@@ -90,6 +93,11 @@ impl Server {
         accounts.password_cost = PasswordCost::cheap();
         let typing = Typing::new(store.clone());
         let presence = Presence::new(store.clone(), true);
+        let push = PushConfig {
+            gateways: vec!["https://push.example.org".parse().unwrap()],
+            ..PushConfig::default()
+        };
+        let push = Push::new(store.clone(), push).unwrap();
         let mut services = Services {
             accounts: Accounts::new(store.clone(), accounts).unwrap(),
             rooms: Rooms::new(
@@ -102,7 +110,9 @@ impl Server {
                 federation.clone(),
                 luxchat_encryption::Config::default(),
             ),
-            sync: Sync::new(store.clone(), typing.clone(), presence.clone()),
+            sync: Sync::new(store.clone(), typing.clone(), presence.clone())
+                .counting(Arc::new(push.clone())),
+            push,
             receipts: Receipts::new(store.clone()),
             media: Media::open(
                 store.clone(),

@@ -100,11 +100,13 @@ impl WriteTx<'_> {
         let Some(user) = self.local_user_nid(target)? else {
             return Ok(());
         };
-        if *membership == MembershipState::Join {
-            self.start_reading(user, place.room, place.pos, place.notify_ord)
-        } else {
-            self.stop_reading(user, place.room)
+        if *membership != MembershipState::Join {
+            return self.stop_reading(user, place.room);
         }
+        if self.start_reading(user, place.room, place.pos, place.notify_ord)? {
+            self.follow_predecessor(user, place.room)?;
+        }
+        Ok(())
     }
 
     fn record_attention(&mut self, place: TimelinePlace, attention: &Attention) -> Result<()> {

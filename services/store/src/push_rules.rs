@@ -178,9 +178,20 @@ impl WriteTx<'_> {
         self.set_account_data(user, PUSH_RULES, &content).map(drop)
     }
 
-    /// Gives a local user the same rules for a room as for the one that it replaces, where they have any. Rules that the
-    /// user has for the new room already stay.
-    pub fn carry_push_rules(&mut self, user: UserNid, old: &RoomId, new: &RoomId) -> Result<()> {
+    /// Gives a local user who joins a room the same rules for it as for the one that it replaces, where they have any. Rules
+    /// that the user has for the new room already stay.
+    pub(crate) fn follow_predecessor(&mut self, user: UserNid, room: RoomNid) -> Result<()> {
+        let create = self.current_state_event(room, &StateEventType::RoomCreate, "")?;
+        let create: Option<Create> =
+            create.and_then(|create| serde_json::from_str(&create.json).ok());
+        let Some(predecessor) = create.and_then(|create| create.content.predecessor) else {
+            return Ok(());
+        };
+        let new = self.room_id(room)?;
+        self.carry_push_rules(user, &predecessor.room_id, &new)
+    }
+
+    fn carry_push_rules(&mut self, user: UserNid, old: &RoomId, new: &RoomId) -> Result<()> {
         // Without rules of their own a user has none for a room.
         let Some(stored) = self.account_data(user, PUSH_RULES)? else {
             return Ok(());
@@ -273,6 +284,13 @@ struct Create {
 struct CreateContent {
     #[serde(default)]
     additional_creators: Vec<OwnedUserId>,
+    #[serde(default)]
+    predecessor: Option<Predecessor>,
+}
+
+#[derive(Deserialize)]
+struct Predecessor {
+    room_id: OwnedRoomId,
 }
 
 impl Create {

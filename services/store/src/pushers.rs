@@ -6,7 +6,7 @@ use rusqlite::{
     types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef},
 };
 
-use crate::{Error, Position, ReadTx, Result, RoomNid, UserNid, WriteTx};
+use crate::{EventNid, Error, Position, ReadTx, Result, RoomNid, Stretch, UserNid, WriteTx};
 
 /// A pusher, in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,13 +64,13 @@ pub struct Pusher {
     pub cursor: Position,
 }
 
-/// A message that a pusher may have to tell of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event that a pusher may have to tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PushCandidate {
-    /// The room.
-    pub room: RoomNid,
-    /// The event's place in the room's timeline.
-    pub pos: i64,
+    /// The global position at which it came, to the room or, as an invite, to the user.
+    pub at: Position,
+    /// The event.
+    pub event: EventNid,
 }
 
 macro_rules! select_pusher {
@@ -113,22 +113,47 @@ impl ReadTx<'_> {
         self.all(sql, [room], |row| row.get(0))
     }
 
-    /// The places of live events after a position in the rooms that a user is joined to, the oldest first, at most `limit`.
+    /// What came after a position that a user's pushers may have to tell of, the oldest first, at most `limit`: events in
+    /// the rooms that the user is joined to, and invites.
     pub fn push_candidates(
         &self,
         user: UserNid,
         after: Position,
         limit: u32,
     ) -> Result<Vec<PushCandidate>> {
-        let sql = "SELECT m.room_nid, e.pos FROM members m
+        let sql = "SELECT e.pos, e.event_nid FROM members m
                    JOIN events e ON e.room_nid = m.room_nid
                    WHERE m.user_nid = ?1 AND m.membership = 'join' AND e.pos > ?2 AND e.sender_nid <> ?1
-                   ORDER BY e.pos LIMIT ?3";
+                   UNION
+                   SELECT m.seq, m.event_nid FROM members m
+                   WHERE m.user_nid = ?1 AND m.membership = 'invite' AND m.seq > ?2
+                   ORDER BY 1 LIMIT ?3";
         self.all(sql, params![user, after, limit], |row| {
             Ok(PushCandidate {
-                room: row.get(0)?,
-                pos: row.get(1)?,
+                at: row.get(0)?,
+                event: row.get(1)?,
             })
+        })
+    }
+
+    /// Invites of a user that came after a position and are still open.
+    pub fn invites_after(&self, user: UserNid, after: Position) -> Result<Vec<PushCandidate>> {
+        let sql = "SELECT seq, event_nid FROM members
+                   WHERE user_nid = ?1 AND membership = 'invite' AND seq > ?2 ORDER BY seq";
+        self.all(sql, params![user, after], |row| {
+            Ok(PushCandidate {
+                at: row.get(0)?,
+                event: row.get(1)?,
+            })
+        })
+    }
+
+    /// Whether a stretch of a timeline has a membership event.
+    pub fn has_membership_change(&self, room: RoomNid, stretch: Stretch) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM events
+                   WHERE room_nid = ?1 AND pos > ?2 AND pos <= ?3 AND membership IS NOT NULL)";
+        self.one(sql, params![room, stretch.after, stretch.until], |row| {
+            row.get(0)
         })
     }
 }

@@ -85,6 +85,13 @@ impl ReadTx<'_> {
         Ok(())
     }
 
+    /// The thread that the event at a place of a room's timeline is in.
+    pub fn thread_at(&self, room: RoomNid, pos: i64) -> Result<Option<String>> {
+        let sql = "SELECT thread_id FROM event_relations
+                   WHERE room_nid = ?1 AND pos = ?2 AND thread_id IS NOT NULL LIMIT 1";
+        self.optional(sql, params![room, pos], |row| row.get(0))
+    }
+
     /// The events in threads of a room after a place, newest first.
     pub fn thread_events(&self, room: RoomNid, after: i64) -> Result<Vec<ThreadEvent>> {
         let sql = "SELECT pos, thread_id, notifies FROM event_relations
@@ -204,20 +211,20 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Starts counting at a user's join.
+    /// Starts counting at a user's join. `false` where the user was joined before.
     pub(crate) fn start_reading(
         &mut self,
         user: UserNid,
         room: RoomNid,
         pos: i64,
         notify_ord: i64,
-    ) -> Result<()> {
-        self.execute(
+    ) -> Result<bool> {
+        let inserted = self.execute(
             "INSERT INTO read_positions (user_nid, room_nid, joined_pos, pos, all_pos, notify_ord, seq)
              VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?3) ON CONFLICT DO NOTHING",
             params![user, room, pos, notify_ord],
         )?;
-        Ok(())
+        Ok(inserted > 0)
     }
 
     /// Stops counting: the user is no longer in the room.

@@ -3,12 +3,10 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
 };
 
-use luxchat_store::{
-    PUSH_RULES, Position, ReadTx, RoomAccountData, RoomNid, Store, UserNid, UserRoom,
-    push_rules_content,
-};
+use luxchat_store::{CountUnread, PUSH_RULES, Position, ReadTx, RoomAccountData, RoomNid, Store, UserNid, UserRoom, push_rules_content};
 use ruma::{
     RoomId, UserId,
     api::client::{
@@ -44,6 +42,8 @@ pub(crate) struct Live {
     pub(crate) store: Store,
     pub(crate) typing: Typing,
     pub(crate) presence: Presence,
+    /// What users have not read, by their push rules.
+    pub(crate) unread: Arc<dyn CountUnread>,
     /// Milliseconds since the Unix epoch.
     pub(crate) now_ms: u64,
 }

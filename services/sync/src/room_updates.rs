@@ -296,7 +296,8 @@ impl Pass<'_, '_> {
 
     /// Adds what is unread: that of threads apart where the client asks for it.
     fn count_unread(&self, room: RoomNid, joined: &mut v3::JoinedRoom) -> Result<()> {
-        let unread = self.tx.unread(self.viewer.user, room)?;
+        let counter = &self.live.unread;
+        let unread = counter.unread(self.tx, self.viewer.user, room)?;
         let mut main = unread.main;
         for (root, count) in unread.threads {
             if !self.filter().room.timeline.unread_thread_notifications {

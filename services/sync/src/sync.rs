@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use luxchat_store::{Position, ReadTx, Store, UserNid};
+use luxchat_store::{CountUnread, DefaultRules, Position, ReadTx, Store, UserNid};
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::client::{filter::FilterDefinition, sync::sync_events::v3},
@@ -52,6 +52,7 @@ pub struct Sync {
     pub(crate) store: Store,
     typing: Typing,
     presence: Presence,
+    unread: Arc<dyn CountUnread>,
     pub(crate) watches: Watches,
     pub(crate) connections: Connections,
     pub(crate) search_index: SearchIndex,
@@ -75,9 +76,17 @@ impl Sync {
             store,
             typing,
             presence,
+            unread: Arc::new(DefaultRules),
             watches: Watches::default(),
             connections: Connections::default(),
         }
+    }
+
+    /// Counts what is unread by `unread`, and not as if everybody had the default rules.
+    #[must_use]
+    pub fn counting(mut self, unread: Arc<dyn CountUnread>) -> Self {
+        self.unread = unread;
+        self
     }
 
     /// What happened to a user since a position. Where nothing did, waits until something does or the time is up.
@@ -155,6 +164,7 @@ impl Sync {
             store: self.store.clone(),
             typing: self.typing.clone(),
             presence: self.presence.clone(),
+            unread: Arc::clone(&self.unread),
             now_ms: self.store.clock().now_ms(),
         };
         self.store

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("luxchat-encryption", 3),
     ("luxchat-media", 3),
     ("luxchat-previews", 3),
+    ("luxchat-push", 3),
     ("luxchat-rooms", 3),
     ("luxchat-sync", 3),
     ("luxchat-provision", 3),

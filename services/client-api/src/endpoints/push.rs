@@ -4,11 +4,11 @@ use axum::Router;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use ruma::{
     api::client::push::{
-        delete_pushrule::v3 as delete_rule, get_pushers::v3 as get_pushers,
-        get_pushrule::v3 as get_rule, get_pushrule_actions::v3 as get_actions,
-        get_pushrule_enabled::v3 as get_enabled, get_pushrules_all::v3 as get_all,
-        get_pushrules_global_scope::v3 as get_global, set_pushrule::v3 as set_rule,
-        set_pushrule_actions::v3 as set_actions, set_pushrule_enabled::v3 as set_enabled,
+        delete_pushrule::v3 as delete_rule, get_pushrule::v3 as get_rule,
+        get_pushrule_actions::v3 as get_actions, get_pushrule_enabled::v3 as get_enabled,
+        get_pushrules_all::v3 as get_all, get_pushrules_global_scope::v3 as get_global,
+        set_pushrule::v3 as set_rule, set_pushrule_actions::v3 as set_actions,
+        set_pushrule_enabled::v3 as set_enabled,
     },
     push::{AnyPushRuleRef, RuleKind, Ruleset},
 };
@@ -32,7 +32,6 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<set_enabled::Request, _>(set_enabled)
         .endpoint::<get_actions::Request, _>(get_actions)
         .endpoint::<set_actions::Request, _>(set_actions)
-        .endpoint::<get_pushers::Request, _>(get_pushers)
 }
 
 async fn get_all(
@@ -129,11 +128,6 @@ async fn set_actions(
         .set_push_rule_actions(&session, request.kind, request.rule_id, request.actions)
         .await?;
     Ok(Reply(set_actions::Response::new()))
-}
-
-/// Nothing leaves the box by push: no pusher can be set.
-async fn get_pushers(_: Session, _: Matrix<get_pushers::Request>) -> Answer<get_pushers::Response> {
-    Ok(Reply(get_pushers::Response::new(Vec::new())))
 }
 
 fn find<'r>(

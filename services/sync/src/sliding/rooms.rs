@@ -68,13 +68,9 @@ impl SlidingPass<'_, '_> {
         self.name(&mut written, room, affected)?;
         written.is_dm = self.next.direct.contains(&room).then_some(true);
         written.bump_stamp = Some(UInt::new_saturating(facts.bump_stamp));
-        let unread = tx.unread(self.base.viewer.user, room)?;
-        let mut total = unread.main;
-        for (_, count) in unread.threads {
-            total.notifications += count.notifications;
-            total.highlights += count.highlights;
-        }
-        written.unread_notifications = counts(total);
+        let counter = &self.base.live.unread;
+        let unread = counter.unread(tx, self.base.viewer.user, room)?;
+        written.unread_notifications = counts(unread.total());
         if after.is_none() {
             let ids = timeline.rows.into_iter().map(|row| row.event_id);
             self.initial.insert(room, ids.collect());

@@ -1,0 +1,414 @@
+//! Delivers to gateways what is to be told, each pusher in its own time.
+//!
+//! A pusher's queue is the log behind its cursor. The few events that are known to wait are held in memory; where they are
+//! too many, or after a start, they are found again from the cursor on. So whatever was committed is delivered at least
+//! once, and a gateway that is away for a day costs no memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use luxchat_store::{ClientRow, EventNid, Position, PushCandidate, Pusher, PusherNid, ReadTx};
+use ruma::events::room::member::MembershipState;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Push, Result,
+    evaluate::{Evaluator, PushEvent, Verdict},
+    notifications::sent_at,
+};
+
+/// Events known to wait for one pusher; more are found again later.
+const WAITING: usize = 256;
+
+/// Events looked at in one go when finding again what waits.
+const PAGE: u32 = 256;
+
+/// Requests to gateways at the same time.
+const REQUESTS: usize = 32;
+
+/// Pushers that look for what they missed at the same time, so that a start does not starve everybody else.
+const SEARCHES: usize = 2;
+
+/// Deliveries after which a pusher's cursor is written down, unless it has nothing more to deliver before.
+const SAVE_EVERY: usize = 20;
+
+/// Idle pushers whose cursors are written down in one go.
+const IDLE_BATCH: usize = 500;
+
+/// How far an idle pusher's cursor may lie back: so many changes are soon looked through.
+const IDLE_LAG: i64 = 10_000;
+
+/// What waits for the pushers, and who delivers it.
+#[derive(Clone)]
+pub(crate) struct Deliveries {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    push: Push,
+    queues: Mutex<HashMap<PusherNid, Queue>>,
+    requests: Semaphore,
+    searches: Semaphore,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+struct Queue {
+    waiting: BTreeMap<Position, EventNid>,
+    /// More may wait in the log than what is known to.
+    is_behind: bool,
+    is_running: bool,
+    /// Up to here nothing is left to deliver.
+    done: Position,
+    /// The same, as written down.
+    saved: Position,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            is_behind: false,
+            is_running: false,
+            done: Position::START,
+            saved: Position::START,
+        }
+    }
+}
+
+/// What a pusher has to do next.
+enum Next {
+    Deliver(PushCandidate),
+    Search(Position),
+    Nothing,
+}
+
+impl Deliveries {
+    pub(crate) fn new(push: Push, stop: CancellationToken) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                push,
+                queues: Mutex::default(),
+                requests: Semaphore::new(REQUESTS),
+                searches: Semaphore::new(SEARCHES),
+                tasks: TaskTracker::new(),
+                stop,
+            }),
+        }
+    }
+
+    /// A pusher has an event to tell of.
+    pub(crate) fn add(&self, pusher: PusherNid, candidate: PushCandidate) {
+        self.change(pusher, |queue| {
+            if candidate.at <= queue.done || queue.is_behind {
+                return;
+            }
+            if queue.waiting.len() >= WAITING {
+                queue.is_behind = true;
+            } else {
+                queue.waiting.insert(candidate.at, candidate.event);
+            }
+        });
+    }
+
+    /// A pusher may have missed something.
+    pub(crate) fn catch_up(&self, pusher: PusherNid) {
+        self.change(pusher, |queue| queue.is_behind = true);
+    }
+
+    /// Writes down that idle pushers have nothing to deliver up to `seen`.
+    pub(crate) async fn note_idle(&self, seen: Position) -> Result<()> {
+        let idle: Vec<PusherNid> = {
+            let queues = self.lock();
+            let idle = queues.iter().filter(|(_, queue)| {
+                !queue.is_running && queue.saved.0 < seen.0.saturating_sub(IDLE_LAG)
+            });
+            idle.map(|(pusher, _)| *pusher).take(IDLE_BATCH).collect()
+        };
+        if idle.is_empty() {
+            return Ok(());
+        }
+        let pushers = idle.clone();
+        let save = move |tx: &mut luxchat_store::WriteTx<'_>| {
+            for pusher in pushers {
+                tx.advance_pusher(pusher, seen)?;
+            }
+            Ok::<_, luxchat_store::Error>(())
+        };
+        // Whoever got something to deliver meanwhile got it from beyond what was seen.
+        self.shared.push.store().write(save).await?;
+        for pusher in idle {
+            if let Some(queue) = self.lock().get_mut(&pusher) {
+                queue.saved = seen;
+                queue.done = queue.done.max(seen);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what is being delivered.
+    pub(crate) async fn finish(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PusherNid, Queue>> {
+        let queues = &self.shared.queues;
+        queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes a queue, and sees to it that somebody works on it where there is work.
+    fn change(&self, pusher: PusherNid, change: impl FnOnce(&mut Queue)) {
+        let mut queues = self.lock();
+        let queue = queues.entry(pusher).or_default();
+        change(queue);
+        let has_work = queue.is_behind || !queue.waiting.is_empty();
+        if has_work && !queue.is_running {
+            queue.is_running = true;
+            let deliveries = self.clone();
+            self.shared.tasks.spawn(async move {
+                let stop = deliveries.shared.stop.clone();
+                if let Some(Err(error)) = stop.run_until_cancelled(deliveries.work(pusher)).await {
+                    warn!(%error, "a pusher's deliveries failed");
+                    deliveries.give_up(pusher);
+                }
+            });
+        }
+    }
+
+    fn give_up(&self, pusher: PusherNid) {
+        if let Some(queue) = self.lock().get_mut(&pusher) {
+            queue.waiting.clear();
+            queue.is_behind = true;
+            queue.is_running = false;
+        }
+    }
+
+    async fn work(&self, nid: PusherNid) -> Result<()> {
+        let mut unsaved = 0;
+        loop {
+            match self.next(nid, unsaved > 0) {
+                Next::Deliver(candidate) => {
+                    if !self.deliver(nid, candidate).await? {
+                        self.lock().remove(&nid);
+                        return Ok(());
+                    }
+                    self.is_done(nid, candidate.at);
+                    unsaved += 1;
+                }
+                Next::Search(after) => {
+                    if !self.search(nid, after).await? {
+                        self.lock().remove(&nid);
+                        return Ok(());
+                    }
+                    unsaved += 1;
+                }
+                Next::Nothing if unsaved == 0 => return Ok(()),
+                Next::Nothing => {
+                    self.save(nid).await?;
+                    unsaved = 0;
+                }
+            }
+            if unsaved >= SAVE_EVERY {
+                self.save(nid).await?;
+                unsaved = 0;
+            }
+        }
+    }
+
+    /// What to do next. Unless something is left to be done, nobody works on the queue any more.
+    fn next(&self, nid: PusherNid, must_save: bool) -> Next {
+        let mut queues = self.lock();
+        let Some(queue) = queues.get_mut(&nid) else {
+            return Next::Nothing;
+        };
+        if let Some((at, event)) = queue.waiting.first_key_value() {
+            return Next::Deliver(PushCandidate {
+                at: *at,
+                event: *event,
+            });
+        }
+        if queue.is_behind {
+            // Whatever is committed from here on is added by the dispatcher, if it is not found by the search.
+            queue.is_behind = false;
+            return Next::Search(queue.done);
+        }
+        queue.is_running = must_save;
+        Next::Nothing
+    }
+
+    fn is_done(&self, nid: PusherNid, at: Position) {
+        if let Some(queue) = self.lock().get_mut(&nid) {
+            queue.waiting.remove(&at);
+            queue.done = queue.done.max(at);
+        }
+    }
+
+    async fn save(&self, nid: PusherNid) -> Result<()> {
+        let done = self
+            .lock()
+            .get(&nid)
+            .map_or(Position::START, |queue| queue.done);
+        let save = move |tx: &mut luxchat_store::WriteTx<'_>| tx.advance_pusher(nid, done);
+        self.shared.push.store().write(save).await?;
+        if let Some(queue) = self.lock().get_mut(&nid) {
+            queue.saved = done;
+        }
+        Ok(())
+    }
+
+    /// Finds in the log what waits; `false` where the pusher is gone.
+    async fn search(&self, nid: PusherNid, after: Position) -> Result<bool> {
+        let _turn = self.shared.searches.acquire().await;
+        let push = self.shared.push.clone();
+        let look = move |tx: &ReadTx<'_>| push.search(tx, nid, after);
+        let Some(found) = self.shared.push.store().read(look).await? else {
+            return Ok(false);
+        };
+        if let Some(queue) = self.lock().get_mut(&nid) {
+            queue.is_behind |= found.has_more;
+            if found.waiting.is_empty() {
+                queue.done = queue.done.max(found.until);
+            }
+            let waiting = found
+                .waiting
+                .into_iter()
+                .map(|found| (found.at, found.event));
+            queue.waiting.extend(waiting);
+        }
+        Ok(true)
+    }
+
+    /// Tells a gateway of an event, until it accepts it or it is no news any more; `false` where the pusher is gone.
+    async fn deliver(&self, nid: PusherNid, candidate: PushCandidate) -> Result<bool> {
+        let config = &self.shared.push.shared.config;
+        let mut wait = config.first_retry;
+        loop {
+            let push = self.shared.push.clone();
+            let prepare = move |tx: &ReadTx<'_>| push.prepare(tx, nid, candidate);
+            let (pusher, body) = match self.shared.push.store().read(prepare).await? {
+                Prepared::Gone => return Ok(false),
+                Prepared::NoNews => return Ok(true),
+                Prepared::Send(pusher, body) => (pusher, body),
+            };
+            let turn = self.shared.requests.acquire().await;
+            let gateways = &self.shared.push.shared.gateways;
+            let answer = gateways.notify(&pusher.settings.url, body).await;
+            drop(turn);
+            match answer {
+                Ok(rejected) if rejected.contains(&pusher.settings.pushkey) => {
+                    info!("a push gateway does not know a pusher: it is removed");
+                    let delete =
+                        move |tx: &mut luxchat_store::WriteTx<'_>| tx.delete_rejected_pusher(nid);
+                    self.shared.push.store().write(delete).await?;
+                    return Ok(false);
+                }
+                Ok(_) => return Ok(true),
+                Err(reason) => debug!(%reason, "a push gateway does not accept a notification"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(config.longest_retry);
+        }
+    }
+}
+
+/// What a search found.
+struct Searched {
+    waiting: Vec<PushCandidate>,
+    /// Up to where it went.
+    until: Position,
+    has_more: bool,
+}
+
+/// What is to be done about an event.
+enum Prepared {
+    /// Nothing any more: there is no such pusher.
+    Gone,
+    /// Nothing: it is read, redacted, too old, or the rules say so.
+    NoNews,
+    /// It is to be sent.
+    Send(Box<Pusher>, Bytes),
+}
+
+impl Push {
+    fn search(&self, tx: &ReadTx<'_>, nid: PusherNid, after: Position) -> Result<Option<Searched>> {
+        let Some(pusher) = tx.pusher(nid)? else {
+            return Ok(None);
+        };
+        let after = after.max(pusher.cursor);
+        let candidates = tx.push_candidates(pusher.user, after, PAGE)?;
+        let mut found = Searched {
+            waiting: Vec::new(),
+            until: after,
+            has_more: candidates.len() >= PAGE as usize,
+        };
+        for candidate in candidates {
+            found.until = candidate.at;
+            let row = tx.client_event_by_nid(candidate.event)?;
+            if self.verdict(tx, &pusher, &row)?.is_some() {
+                found.waiting.push(candidate);
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn prepare(
+        &self,
+        tx: &ReadTx<'_>,
+        nid: PusherNid,
+        candidate: PushCandidate,
+    ) -> Result<Prepared> {
+        let Some(pusher) = tx.pusher(nid)? else {
+            return Ok(Prepared::Gone);
+        };
+        let row = tx.client_event_by_nid(candidate.event)?;
+        let Some(verdict) = self.verdict(tx, &pusher, &row)? else {
+            return Ok(Prepared::NoNews);
+        };
+        let body = self.compose(tx, &pusher, &row, &verdict)?;
+        Ok(Prepared::Send(Box::new(pusher), body))
+    }
+
+    /// Whether an event is news to a pusher's user, and what their rules say to it.
+    fn verdict(
+        &self,
+        tx: &ReadTx<'_>,
+        pusher: &Pusher,
+        row: &ClientRow,
+    ) -> Result<Option<Verdict>> {
+        let keep = u64::try_from(self.shared.config.keep.as_millis()).unwrap_or(u64::MAX);
+        let oldest = self.store().clock().now_ms().saturating_sub(keep);
+        if u64::from(sent_at(row).0) < oldest {
+            return Ok(None);
+        }
+        let membership = tx.member(row.room, pusher.user)?;
+        match membership.map(|member| (member.membership, member.event)) {
+            Some((MembershipState::Join, _)) => {
+                let Some(mut state) = tx.read_state(pusher.user, row.room)? else {
+                    return Ok(None);
+                };
+                tx.read_threads(pusher.user, row.room, &mut state)?;
+                let Some(pos) = row.pos.filter(|pos| *pos > state.joined) else {
+                    return Ok(None);
+                };
+                let thread = tx.thread_at(row.room, pos)?;
+                if state.is_read(pos, thread.as_deref()) {
+                    return Ok(None);
+                }
+            }
+            Some((MembershipState::Invite, event)) if event == row.nid => {}
+            _ => return Ok(None),
+        }
+        let Some(event) = PushEvent::new(row) else {
+            return Ok(None);
+        };
+        let rules = self.rules_of(tx, pusher.user)?;
+        let evaluator = Evaluator::new(tx, &rules, row.room, &tx.push_room(row.room)?)?;
+        Ok(evaluator.judge(&event))
+    }
+}
