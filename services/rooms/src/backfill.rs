@@ -128,7 +128,6 @@ impl Rooms {
         );
         let answer = self.federation.request(server, request).await?;
         let verified = verify_answer(&self.federation, answer.pdus, &inbound.rules).await?;
-        let _turn = self.room_locks.lock(room_id).await;
         let mut needed = Vec::new();
         for event in &verified {
             needed.extend(event.auth_events());
@@ -145,9 +144,12 @@ impl Rooms {
             .collect();
         self.store_outliers(inbound.room.nid, &inbound.rules, verified)
             .await?;
-        let pdus = self.unplaced(gap.room, own, pdus).await?;
+        let pdus = self.unplaced(gap.room, own.clone(), pdus).await?;
         let pdus = parents_first(pdus, |pdu| pdu.event_id(), |pdu| pdu.prev_events());
         let states = self.states_before(&inbound, &pdus).await?;
+        // From here on nothing is fetched any more, and what somebody else has placed meanwhile is left out.
+        let _turn = self.room_locks.lock(room_id).await;
+        let pdus = self.unplaced(gap.room, own, pdus).await?;
         let (room, rules, near) = (gap.room, inbound.rules.clone(), gap.near);
         let ahead_of = gap.ahead_of;
         let plan = self

@@ -61,7 +61,7 @@ impl Rooms {
         let room = self.note_room(wish.room_id, &join.version).await?;
 
         // Events that follow the join may arrive before the answer to it: they wait until the room is here.
-        let _turn = self.room_locks.lock(wish.room_id).await;
+        let turn = self.room_locks.lock(wish.room_id).await;
         let request = create_join_event::v2::Request::new(
             wish.room_id.to_owned(),
             join.event_id(),
@@ -84,6 +84,7 @@ impl Rooms {
         };
         let room = inbound.room.nid;
         if self.store.read(move |tx| tx.is_resident(room)).await? {
+            drop(turn);
             return self.join_resident(&inbound, &pdu).await;
         }
         if answer.state.len().max(answer.auth_chain.len()) > MAX_STATE {

@@ -15,16 +15,19 @@ use ruma::{
     room_version_rules::RoomVersionRules,
 };
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::{
     Origin, PduError, Rooms,
     accept::Step,
     receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
+    resolve::State,
     version::rules_of,
 };
 
-/// How long one PDU may keep its room waiting while what it needs is fetched.
-const RECEIVE_TIME: Duration = Duration::from_mins(1);
+/// How long what the PDUs of one transaction need in one room is fetched for. The room does not wait meanwhile; the
+/// sender does.
+const FETCH_TIME: Duration = Duration::from_mins(1);
 
 /// What became of the PDUs of a transaction, by event id.
 pub type Received = BTreeMap<OwnedEventId, Result<(), PduError>>;
@@ -93,7 +96,7 @@ impl Rooms {
             }
         }
         // A join under way holds the lock: what follows it waits here.
-        let _turn = self.room_locks.lock(&room_id).await;
+        drop(self.room_locks.lock(&room_id).await);
         match self.admit(&inbound).await {
             Ok(()) => self.receive_parsed(&inbound, parsed, &mut received).await?,
             Err(PduError::Store(error)) => return Err(error.into()),
@@ -168,23 +171,26 @@ impl Rooms {
                 }
             }
         }
+        let deadline = Instant::now() + FETCH_TIME;
         let mut left = events.as_slice();
         while let [next, rest @ ..] = left {
-            let done = self.accept_run(inbound, left).await.unwrap_or(0);
+            let done = self.place_run(inbound, left).await;
             if done > 0 {
                 let (done, rest) = left.split_at(done);
                 received.extend(done.iter().map(|pdu| (pdu.event_id().to_owned(), Ok(()))));
                 left = rest;
                 continue;
             }
-            let result = self.receive_in_time(inbound, next).await;
-            if let Err(error) = &result {
-                tracing::warn!(
+            let result = self.receive_until(deadline, inbound, next).await;
+            match &result {
+                Ok(()) => {}
+                Err(error) if error.is_passing() => return result,
+                Err(error) => tracing::warn!(
                     origin = %inbound.origin,
                     event_id = %next.event_id(),
                     %error,
                     "a PDU is dropped"
-                );
+                ),
             }
             received.insert(next.event_id().to_owned(), result);
             left = rest;
@@ -214,33 +220,37 @@ impl Rooms {
     }
 
     /// Takes in one event, unless its origin takes too long to say what it builds upon. What was fetched by then stays.
-    async fn receive_in_time(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<(), PduError> {
-        tokio::time::timeout(RECEIVE_TIME, self.receive_one(inbound, pdu))
+    async fn receive_until(
+        &self,
+        deadline: Instant,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+    ) -> Result<(), PduError> {
+        tokio::time::timeout_at(deadline, self.receive_one(inbound, pdu))
             .await
             .unwrap_or(Err(PduError::Limit(
                 "the time to fetch what it builds upon",
             )))
     }
 
-    /// Takes in one event, fetching what it needs. The caller holds the room's lock.
+    /// Takes in one event, fetching what it needs.
     ///
     /// Who sends an event tells what lies between it and what this server has. That is all that is asked for: an event
     /// whose parents its origin keeps to itself would be a way to have this server trust any state.
     async fn receive_one(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<(), PduError> {
-        let mut step = self.accept(inbound, pdu, HashMap::new()).await?;
+        let mut step = self.place(inbound, pdu, HashMap::new()).await?;
         if step.is_missing() && !self.missing_parents(inbound, pdu).await?.is_empty() {
             self.fetch_missing_events(inbound, pdu).await?;
-            step = self.accept(inbound, pdu, HashMap::new()).await?;
+            step = self.place(inbound, pdu, HashMap::new()).await?;
         }
         if let Step::MissingAuthEvents(missing) = step {
             self.fetch_auth_events(inbound, pdu, missing).await?;
-            step = self.accept(inbound, pdu, HashMap::new()).await?;
+            step = self.place(inbound, pdu, HashMap::new()).await?;
         }
         step.done()
     }
 
-    /// Takes in an event that was fetched as an ancestor of another: of what is before it, only the state is fetched. The
-    /// caller holds the room's lock.
+    /// Takes in an event that was fetched as an ancestor of another: of what is before it, only the state is fetched.
     pub(crate) async fn receive_ancestor(
         &self,
         inbound: &Inbound,
@@ -248,12 +258,30 @@ impl Rooms {
     ) -> Result<(), PduError> {
         let missing = self.missing_parents(inbound, pdu).await?;
         let gaps = self.states_after_missing(inbound, &missing).await?;
-        let mut step = self.accept(inbound, pdu, gaps.clone()).await?;
+        let mut step = self.place(inbound, pdu, gaps.clone()).await?;
         if let Step::MissingAuthEvents(missing) = step {
             self.fetch_auth_events(inbound, pdu, missing).await?;
-            step = self.accept(inbound, pdu, gaps).await?;
+            step = self.place(inbound, pdu, gaps).await?;
         }
         step.done()
+    }
+
+    /// Gives an event its place, at the room's turn. Nothing is fetched during a turn: a peer that takes its time keeps
+    /// nobody else from the room.
+    async fn place(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+        gaps: HashMap<OwnedEventId, State>,
+    ) -> Result<Step, PduError> {
+        let _turn = self.room_locks.lock(&inbound.room.room_id).await;
+        self.accept(inbound, pdu, gaps).await
+    }
+
+    /// The same for the first of some events, as many as need nothing.
+    async fn place_run(&self, inbound: &Inbound, events: &[Arc<Pdu>]) -> usize {
+        let _turn = self.room_locks.lock(&inbound.room.room_id).await;
+        self.accept_run(inbound, events).await.unwrap_or(0)
     }
 
     /// The parents of an event whose place in the graph this server does not know.

@@ -53,6 +53,16 @@ impl Scene {
             .await
     }
 
+    /// Two events of Eve's, one behind the other, and nothing that anybody has behind the first.
+    async fn invented(&self) -> (Signed, Signed) {
+        let mut behind = self.message().await;
+        behind["prev_events"] = json!(["$acR1l0raoZnm60CBwAVgqbZqoO_mYU81xysh1u7XcJk"]);
+        let behind = self.two.sign(&behind, &VERSION);
+        let mut invented = self.message().await;
+        invented["prev_events"] = json!([behind.event_id]);
+        (behind, self.two.sign(&invented, &VERSION))
+    }
+
     async fn status(&self, event: &Signed) -> Option<EventStatus> {
         let event = self.one.event(&self.room, &event.event_id).await;
         event.map(|event| event.status)
@@ -197,8 +207,9 @@ async fn power_that_was_taken_away_does_not_come_back_with_old_parents() {
     assert_eq!(scene.one.state(&scene.room).await, before);
 }
 
-/// A server that answers every question about the room with some events and one state.
-fn liar(events: Vec<Signed>, state: Vec<OwnedEventId>) -> Router {
+/// A server that answers every question about the room with some events and one state. One event is all that lies in any
+/// gap.
+fn liar(in_gap: &Signed, events: Vec<Signed>, state: Vec<OwnedEventId>) -> Router {
     let events: HashMap<_, _> = events
         .iter()
         .map(|event| (event.event_id.to_string(), event.value()))
@@ -207,11 +218,11 @@ fn liar(events: Vec<Signed>, state: Vec<OwnedEventId>) -> Router {
         Json(json!({ "origin": "two", "origin_server_ts": 1, "pdus": [events[&event_id]] }))
     };
     let ids = json!({ "pdu_ids": state, "auth_chain_ids": [] });
-    let nothing = json!({ "events": [] });
+    let missing = json!({ "events": [in_gap.value()] });
     Router::new()
         .route(
             "/_matrix/federation/v1/get_missing_events/{room}",
-            post(async || Json(nothing)),
+            post(async || Json(missing)),
         )
         .route("/_matrix/federation/v1/event/{event}", get(event))
         .route(
@@ -228,10 +239,8 @@ async fn a_ban_is_not_undone_by_a_server_that_lies_about_the_state() {
     scene.two.deliver(&scene.one).await;
     // The state without the ban, which the liar will tell of behind an event with parents that nobody has.
     let without_ban: Vec<_> = scene.one.state(&scene.room).await.into_values().collect();
-    let mut invented = scene.message().await;
-    invented["prev_events"] = json!(["$acR1l0raoZnm60CBwAVgqbZqoO_mYU81xysh1u7XcJk"]);
-    let invented = scene.two.sign(&invented, &VERSION);
-    let router = liar(vec![invented.clone()], without_ban);
+    let (behind, invented) = scene.invented().await;
+    let router = liar(&invented, vec![behind], without_ban);
     scene
         .nation
         .network
@@ -284,16 +293,14 @@ async fn the_state_of_another_room_is_none_of_this_one() {
     // A room of Eve's own, in which she may do anything.
     let other = scene.two.public_room(&scene.eve, VERSION).await;
     let foreign: Vec<_> = scene.two.state(&other).await.into_values().collect();
-    let mut invented = scene.message().await;
-    invented["prev_events"] = json!(["$acR1l0raoZnm60CBwAVgqbZqoO_mYU81xysh1u7XcJk"]);
-    let invented = scene.two.sign(&invented, &VERSION);
-    let mut events = vec![invented.clone()];
+    let (behind, invented) = scene.invented().await;
+    let mut events = vec![behind];
     for event_id in &foreign {
         let event = scene.two.event(&other, event_id).await.unwrap();
         let object = event.pdu().unwrap().to_object().unwrap();
         events.push(Signed::of(&object, &VERSION));
     }
-    let router = liar(events, foreign.clone());
+    let router = liar(&invented, events, foreign.clone());
     let name = scene.two.name().to_owned();
     scene.nation.network.attach(name, router);
 

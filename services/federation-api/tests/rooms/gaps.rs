@@ -1,6 +1,10 @@
 //! Events that arrive before those they build upon.
 
+use std::sync::Arc;
+
+use axum::Router;
 use ruma::{RoomVersionId, events::StateEventType};
+use tokio::sync::Notify;
 
 use crate::nation::Nation;
 
@@ -131,4 +135,70 @@ async fn without_its_ancestors_an_event_is_not_taken_in() {
     nation.network.detach(one.name());
     two.receive_one(&one, last).await.unwrap_err();
     assert!(two.bodies(&room).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_fetched_now_is_to_come_again() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.outbox(&two).await;
+    for body in ["a", "b", "c"] {
+        one.say(&alice, &room, body).await;
+    }
+    let mut pdus = one.outbox(&two).await;
+    // Only the first has what it builds upon. The others are not answered for one by one, but not at all.
+    pdus.remove(1);
+    let routes = nation.network.detach(one.name()).unwrap();
+    let received = two.rooms.receive_pdus(one.name(), pdus.clone(), 4).await;
+    assert!(received.unwrap_err().is_passing());
+    assert_eq!(two.bodies(&room).await, ["a"]);
+
+    nation.network.attach(one.name().to_owned(), routes);
+    two.receive(&one, pdus).await;
+    assert_eq!(two.bodies(&room).await, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_its_time_keeps_nobody_from_the_room() {
+    let nation = Nation::new();
+    let (one, two, slow) = (
+        nation.server("one"),
+        nation.server("two"),
+        nation.server("slow"),
+    );
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let eve = slow.user("eve").await;
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    slow.join(&eve, &room, &[&one]).await.unwrap();
+    one.deliver(&two).await;
+    slow.outbox(&two).await;
+    slow.say(&eve, &room, "kept back").await;
+    slow.say(&eve, &room, "late").await;
+    let late = slow.outbox(&two).await.pop().unwrap();
+
+    // It is asked for what lies between, and does not answer.
+    let asked = Arc::new(Notify::new());
+    let silent = {
+        let asked = Arc::clone(&asked);
+        Router::new().fallback(async move || {
+            asked.notify_one();
+            std::future::pending::<()>().await;
+        })
+    };
+    nation.network.attach(slow.name().to_owned(), silent);
+    let waits = two.receive_one(&slow, late);
+    let meanwhile = async {
+        asked.notified().await;
+        one.say(&alice, &room, "in time").await;
+        two.receive(&one, one.outbox(&two).await).await;
+        assert_eq!(two.bodies(&room).await, ["in time"]);
+    };
+    tokio::select! {
+        result = waits => panic!("{result:?} before it answered"),
+        () = meanwhile => {}
+    }
 }
