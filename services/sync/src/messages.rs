@@ -127,11 +127,27 @@ fn page(
     if let Some(gap) = wants_backfill {
         // There is more, if not here.
         response.end = Some(SyncToken::before(gap).to_string());
+    } else if response.end.is_none()
+        && request.dir == Direction::Backward
+        && leaves_out(&request.filter)
+    {
+        // Nothing more passes the filter; but the room goes on, and a client may from here with another one.
+        let oldest = found.rows.last().and_then(|row| row.pos);
+        response.end = oldest.map(|oldest| SyncToken::before(oldest).to_string());
     }
     Ok(Messages {
         response,
         wants_backfill,
     })
+}
+
+/// Whether a filter lets only some events pass.
+fn leaves_out(filter: &RoomEventFilter) -> bool {
+    filter.types.is_some()
+        || filter.senders.is_some()
+        || filter.url_filter.is_some()
+        || !filter.not_types.is_empty()
+        || !filter.not_senders.is_empty()
 }
 
 /// The place that a client names, if it names one.

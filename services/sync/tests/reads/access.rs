@@ -71,6 +71,21 @@ async fn pages_lead_to_the_beginning_and_back() {
 }
 
 #[tokio::test]
+async fn a_filtered_page_says_where_the_room_goes_on() {
+    let world = World::with_room().await;
+    world.message(the_room(), alice(), "found").await;
+    let mut request = backward(None, 50);
+    request.filter.types = Some(vec!["m.room.message".to_owned()]);
+    let first = page(&world, alice(), request.clone()).await.unwrap();
+    assert_eq!(bodies(&first.chunk), ["found"]);
+    request.from = first.end.clone();
+    let second = page(&world, alice(), request).await.unwrap();
+    assert!(second.chunk.is_empty() && second.end.is_none());
+    let rest = page(&world, alice(), backward(first.end, 50)).await.unwrap();
+    assert_eq!(bodies(&rest.chunk).last().unwrap(), "m.room.create");
+}
+
+#[tokio::test]
 async fn missing_history_is_to_be_asked_for() {
     let world = World::with_room().await;
     world
