@@ -24,6 +24,9 @@ use crate::{
 /// What part of the fetches one peer may take: one that sends byte by byte keeps its place for long.
 const SHARE: usize = 4;
 
+/// After how many bytes of a content the disk is looked at again.
+const CHECKED_BYTES: usize = 4 * 1024 * 1024;
+
 /// The longest media type and file name that are kept, in bytes.
 const MAX_NAME: usize = 255;
 
@@ -326,11 +329,21 @@ impl Shared {
     ) -> Result<Written> {
         let mut body = std::pin::pin!(body);
         let mut scratch = self.folder.scratch(self.config.max_bytes).await?;
+        let mut unchecked = 0;
         while let Some(bytes) = timeout(self.config.stall_time, body.next())
             .await
             .map_err(|_| too_slow.clone())?
         {
-            scratch.write(&bytes?).await?;
+            let bytes = bytes?;
+            scratch.write(&bytes).await?;
+            // Others write at the same time, and not everybody has announced how much.
+            unchecked += bytes.len();
+            if unchecked >= CHECKED_BYTES {
+                unchecked = 0;
+                if self.folder.free_bytes()? < self.config.free_bytes {
+                    return Err(Error::DiskFull);
+                }
+            }
         }
         scratch.finish().await
     }

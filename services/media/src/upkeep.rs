@@ -126,7 +126,7 @@ impl Shared {
         let removed = orphans.len();
         self.folder.remove(orphans).await?;
         let mut missing = 0;
-        for sha256 in rows.difference(&files).copied() {
+        for &sha256 in rows.difference(&files) {
             self.repeat(move |tx| tx.forget_remote_content(&sha256))
                 .await?;
             self.repeat(move |tx| tx.forget_thumbnail_content(&sha256))

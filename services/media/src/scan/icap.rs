@@ -74,9 +74,8 @@ pub(super) async fn scan(
         (Err(error), Err(_)) | (Ok(()), Err(error)) => return Err(error),
     };
     match (answer.status, answer.finding, answer.inner_status) {
-        (204, ..) => Ok(Verdict::Clean),
+        (204, ..) | (200 | 201, None, Some(200)) => Ok(Verdict::Clean),
         (200 | 201, Some(finding), _) => Ok(Verdict::Infected(finding)),
-        (200 | 201, None, Some(200)) => Ok(Verdict::Clean),
         // It puts a page of its own in the content's place.
         (200 | 201, None, Some(status)) => Ok(Verdict::Infected(format!("blocked with {status}"))),
         (status, ..) => Err(unexpected(status)),
