@@ -25,7 +25,8 @@ use luxchat_rooms::Rooms;
 use luxchat_store::{Clock, Position, RoomNid, Store};
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
 use ruma::{
-    OwnedUserId, ServerName, api::federation::transactions::edu::Edu, signatures::Ed25519KeyPair,
+    OwnedUserId, ServerName, UserId, api::federation::transactions::edu::Edu,
+    signatures::Ed25519KeyPair,
 };
 use tokio::{
     net::{TcpListener, UnixListener},

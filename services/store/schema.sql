@@ -47,6 +47,13 @@ CREATE TABLE audit_log (
     target    TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE blocked_rooms (
+    room_id    TEXT NOT NULL PRIMARY KEY,
+    -- Who blocked it.
+    user_nid   INTEGER NOT NULL REFERENCES users,
+    blocked_ts INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE chain_changes (
     chain_nid     INTEGER NOT NULL REFERENCES chains,
     state_key_nid INTEGER NOT NULL REFERENCES state_keys,
@@ -164,6 +171,14 @@ CREATE TABLE devices (
     last_seen_ip TEXT,
     PRIMARY KEY (user_nid, device_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE email_addresses (
+    -- In small letters.
+    address      TEXT NOT NULL PRIMARY KEY,
+    user_nid     INTEGER NOT NULL REFERENCES accounts,
+    validated_ts INTEGER NOT NULL,
+    added_ts     INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE event_auth (
     event_nid INTEGER NOT NULL REFERENCES events,
@@ -355,6 +370,11 @@ CREATE TABLE network_rooms (
     room_nid   INTEGER NOT NULL REFERENCES rooms,
     PRIMARY KEY (service_id, network_id, room_nid)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE notice_rooms (
+    user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES accounts,
+    room_nid INTEGER NOT NULL REFERENCES rooms
+) STRICT;
 
 CREATE TABLE one_time_keys (
     user_nid   INTEGER NOT NULL REFERENCES users,
@@ -614,6 +634,17 @@ CREATE TABLE thread_reads (
     PRIMARY KEY (user_nid, room_nid, thread_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE thread_subscriptions (
+    user_nid      INTEGER NOT NULL REFERENCES users,
+    room_nid      INTEGER NOT NULL REFERENCES rooms,
+    root_id       TEXT NOT NULL,
+    is_subscribed INTEGER NOT NULL CHECK (is_subscribed IN (0, 1)),
+    -- 1 where a client subscribed on its own account.
+    is_automatic  INTEGER NOT NULL CHECK (is_automatic IN (0, 1)),
+    seq           INTEGER NOT NULL,
+    PRIMARY KEY (user_nid, room_nid, root_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE tips (
     room_nid  INTEGER NOT NULL REFERENCES rooms,
     event_nid INTEGER NOT NULL REFERENCES events,
@@ -693,6 +724,8 @@ CREATE INDEX device_changes_by_user ON device_changes (user_nid, seq);
 
 CREATE INDEX device_lists_by_seq ON device_lists (seq);
 
+CREATE INDEX email_addresses_by_user ON email_addresses (user_nid);
+
 CREATE INDEX event_relations_in_threads ON event_relations (room_nid, pos, thread_id, notifies)
     WHERE thread_id IS NOT NULL;
 
@@ -757,6 +790,8 @@ CREATE INDEX remote_media_by_content ON remote_media (sha256);
 CREATE INDEX room_account_data_by_seq ON room_account_data (user_nid, seq);
 
 CREATE INDEX room_servers_by_server ON room_servers (server_nid, room_nid);
+
+CREATE INDEX thread_subscriptions_by_seq ON thread_subscriptions (user_nid, seq);
 
 CREATE INDEX token_pairs_by_device ON token_pairs (user_nid, device_id);
 

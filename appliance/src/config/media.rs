@@ -21,6 +21,8 @@ pub struct Media {
     pub free_bytes: u64,
     /// Media from before this time are handed out to clients without a token, as was usual then; absent: none are.
     pub unauthenticated_until: Option<Timestamp>,
+    /// Whether an uploaded image gets its usual thumbnails at once; else each is made when it is first asked for.
+    pub premade_thumbnails: bool,
     /// What looks for malware in each file before it is first handed out.
     pub scanner: Option<Scanner>,
 }
@@ -35,6 +37,7 @@ impl Default for Media {
             retention_days: 0,
             free_bytes: 1024 * 1024 * 1024,
             unauthenticated_until: None,
+            premade_thumbnails: false,
             scanner: None,
         }
     }

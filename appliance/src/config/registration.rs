@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 /// Who may make an account. By default only the operator, with `luxchat-appliance user create`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registration {
     /// Anybody who reaches the box.
@@ -12,6 +12,19 @@ pub struct Registration {
     pub tokens: bool,
     /// Programs that know the secret in this file, through `/_synapse/admin/v1/register`.
     pub shared_secret_file: Option<PathBuf>,
+    /// The shortest password that a user may choose, in characters.
+    pub password_min_length: usize,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self {
+            open: false,
+            tokens: false,
+            shared_secret_file: None,
+            password_min_length: 8,
+        }
+    }
 }
 
 impl Registration {

@@ -4,8 +4,16 @@ use luxchat_store::{Account, Store, UserNid};
 use ruma::{OwnedUserId, UserId};
 
 use crate::{
-    Config, Error, Result, attempts::Attempts, interactive::Interactions, last_seen::LastSeen,
-    openid::OpenIdTokens, password::Passwords, session::Sessions, shared_secret::Nonces,
+    Config, Error, Result,
+    attempts::Attempts,
+    email::{Proofs, Relay},
+    interactive::Interactions,
+    last_seen::LastSeen,
+    login_token::LoginTokens,
+    openid::OpenIdTokens,
+    password::Passwords,
+    session::Sessions,
+    shared_secret::Nonces,
 };
 
 /// The accounts of this server. Clones share everything.
@@ -22,6 +30,10 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) interactions: Interactions,
     pub(crate) nonces: Nonces,
+    pub(crate) login_tokens: LoginTokens,
+    /// `None`: the server sends no e-mails.
+    pub(crate) relay: Option<Relay>,
+    pub(crate) proofs: Proofs,
     pub(crate) open_id: OpenIdTokens,
     pub(crate) last_seen: LastSeen,
     pub(crate) attempts: Attempts,
@@ -32,9 +44,10 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`Error::Hashing`] where the password cost is out of Argon2's bounds.
+    /// [`Error::Hashing`] where the password cost is out of Argon2's bounds, [`Error::Invalid`] for the e-mail relay.
     pub fn new(store: Store, config: Config) -> Result<Self> {
         let passwords = Passwords::new(&config)?;
+        let relay = config.email.as_ref().map(Relay::new).transpose()?;
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
@@ -43,6 +56,9 @@ impl Accounts {
                 sessions: Sessions::new(),
                 interactions: Interactions::default(),
                 nonces: Nonces::default(),
+                login_tokens: LoginTokens::default(),
+                relay,
+                proofs: Proofs::default(),
                 open_id: OpenIdTokens::default(),
                 last_seen: LastSeen::default(),
                 attempts: Attempts::default(),

@@ -1,4 +1,4 @@
-use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
+use std::{fmt, num::NonZeroUsize, thread::available_parallelism, time::Duration};
 
 /// Passwords hashed at a time by default where there are more cores: what bounds the memory that they take.
 const MAX_PASSWORD_CONCURRENCY: usize = 4;
@@ -20,6 +20,32 @@ pub struct Config {
     pub unrefreshable_token_lifetime: Option<Duration>,
     /// How many devices an account may have.
     pub max_devices: usize,
+    /// How the server sends e-mails; `None`: it does not.
+    pub email: Option<EmailConfig>,
+    /// Whether users find all others of this server; if not, only those in a room with them or in a published one.
+    pub search_all_users: bool,
+}
+
+/// The relay for e-mails.
+#[derive(Clone)]
+pub struct EmailConfig {
+    /// `smtps://host:465`, or `smtp://host:25`, with `?tls=required` for STARTTLS.
+    pub relay: String,
+    /// User name and password, where the relay wants them.
+    pub credentials: Option<(String, String)>,
+    /// Who the e-mails are from: `Name <address>`.
+    pub from: String,
+    /// The page that takes the links in them: the session and token are added as a query.
+    pub link: String,
+}
+
+impl fmt::Debug for EmailConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmailConfig")
+            .field("from", &self.from)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Who may make an account, beside the operator. Everything is off by default.
@@ -56,6 +82,8 @@ impl Default for Config {
             access_token_lifetime: Duration::from_hours(1),
             unrefreshable_token_lifetime: None,
             max_devices: 1_000,
+            email: None,
+            search_all_users: true,
         }
     }
 }

@@ -46,6 +46,7 @@ impl Accounts {
         self.change(user, move |tx| {
             delete_all_but(tx, user, None)?;
             tx.deactivate_account(user)?;
+            tx.delete_email_addresses(user)?;
             if erase {
                 tx.erase_media_of(user)?;
                 tx.delete_profile(user)?;

@@ -1,7 +1,7 @@
 //! Devices and logging out.
 
 use luxchat_store::{Device, UserNid, WriteTx};
-use ruma::{DeviceId, OwnedDeviceId};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
 
 use crate::{
     Accounts, Error, NewDevice, Result, Session,
@@ -99,6 +99,21 @@ impl Accounts {
         device_ids: Vec<OwnedDeviceId>,
     ) -> Result<()> {
         let user = session.user_nid;
+        self.change(user, move |tx| delete(tx, user, &device_ids))
+            .await
+    }
+
+    /// The same for any user of this server, on an administrator's word.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAccount`].
+    pub async fn delete_devices_of(
+        &self,
+        user_id: &UserId,
+        device_ids: Vec<OwnedDeviceId>,
+    ) -> Result<()> {
+        let user = self.account(user_id).await?.user_nid;
         self.change(user, move |tx| delete(tx, user, &device_ids))
             .await
     }

@@ -57,6 +57,18 @@ pub enum Error {
     #[error("registration is disabled")]
     RegistrationDisabled,
 
+    /// The server sends no e-mails.
+    #[error("this server does not send e-mails")]
+    EmailDisabled,
+
+    /// The e-mail address belongs to an account already.
+    #[error("the e-mail address is in use")]
+    EmailInUse,
+
+    /// Nobody has opened the link that was sent, or it was another one's.
+    #[error("the e-mail address is not confirmed")]
+    EmailNotProven,
+
     /// The registration token is unknown, used up or expired.
     #[error("the registration token is not valid")]
     InvalidRegistrationToken,

@@ -1,13 +1,16 @@
 //! User-interactive authentication: proof, in stages, that the person at the client is the account's owner, or may make
 //! an account. [Spec](https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api).
 
-use ruma::api::{
-    client::uiaa::{AuthData, AuthFlow, AuthType, Password, UiaaInfo},
-    error::{ErrorKind, StandardErrorBody},
+use ruma::{
+    OwnedUserId,
+    api::{
+        client::uiaa::{AuthData, AuthFlow, AuthType, Password, UiaaInfo},
+        error::{ErrorKind, StandardErrorBody},
+    },
 };
 
 use crate::{
-    Accounts, Error, Result, Session,
+    Accounts, EmailPurpose, Error, Result, Session,
     expiring::Expiring,
     login::{local_user_id, matrix_identifier},
 };
@@ -33,6 +36,8 @@ pub(crate) struct Interactions(Expiring<String, Purpose>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Purpose {
     Registration,
+    /// A new password for whoever forgot theirs.
+    Reset,
     /// Something that an account's owner alone may do: which operation, and which device asks.
     Owner(&'static str, String),
 }
@@ -110,6 +115,42 @@ impl Accounts {
         };
         exchange.complete(&id);
         Ok(RegistrationProof { token })
+    }
+
+    /// Makes sure that somebody who forgot their password may set a new one, by an e-mail address of theirs, and says whose
+    /// account it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interaction`] with what the client has to do next; [`Error::EmailDisabled`] where the server sends no
+    /// e-mails.
+    pub async fn confirm_reset(&self, auth: Option<&AuthData>) -> Result<OwnedUserId> {
+        if !self.sends_email() {
+            return Err(Error::EmailDisabled);
+        }
+        let exchange = Exchange {
+            accounts: self,
+            purpose: Purpose::Reset,
+            stages: &[AuthType::EmailIdentity],
+        };
+        let (id, auth) = exchange.resume(auth)?;
+        let AuthData::EmailIdentity(proof) = auth else {
+            return Err(exchange.unsupported(&id));
+        };
+        let (sid, secret) = (
+            proof.thirdparty_id_creds.sid.as_str(),
+            proof.thirdparty_id_creds.client_secret.as_str(),
+        );
+        let owner = match self.take_proof(EmailPurpose::ResetPassword, sid, secret) {
+            Ok((address, _)) => self.email_owner(&address).await?,
+            Err(_) => None,
+        };
+        let Some(owner) = owner else {
+            let message = "The e-mail address is not confirmed";
+            return Err(exchange.failed(&id, ErrorKind::ThreepidAuthFailed, message));
+        };
+        exchange.complete(&id);
+        Ok(owner)
     }
 
     async fn is_password_of(&self, session: &Session, proof: &Password) -> Result<bool> {

@@ -8,18 +8,21 @@ mod attempts;
 mod config;
 mod credentials;
 mod devices;
+mod email;
 mod error;
 mod expiring;
 mod filters;
 mod interactive;
 mod last_seen;
 mod login;
+mod login_token;
 mod openid;
 mod password;
 mod people;
 mod profile;
 mod push_rules;
 mod registration;
+mod reports;
 mod secret;
 mod session;
 mod shared_secret;
@@ -30,7 +33,8 @@ mod turn;
 
 pub use self::{
     accounts::Accounts,
-    config::{Config, PasswordCost, Registration},
+    config::{Config, EmailConfig, PasswordCost, Registration},
+    email::{EmailPurpose, EmailRequest},
     error::{Error, Result},
     interactive::RegistrationProof,
     login::{Login, NewDevice},

@@ -6,7 +6,7 @@ use crate::{Accounts, Result, Session};
 
 impl Accounts {
     /// The users whose name or id contains every word of `term`, in whatever case, best first, and whether there are more
-    /// than `limit`.
+    /// than `limit`. Whom the user can find at all, the [configuration](crate::Config::search_all_users) says.
     pub async fn search_users(
         &self,
         session: &Session,
@@ -22,10 +22,11 @@ impl Accounts {
             return Ok((Vec::new(), false));
         }
         let searcher = session.user_nid;
+        let all_local = self.config().search_all_users;
         let mut found = self
             .store()
             .read(move |tx| {
-                let mut users = tx.search_users(searcher, |user| matches(user, &words))?;
+                let mut users = tx.search_users(searcher, all_local, |user| matches(user, &words))?;
                 users.sort_by_key(|user| !starts_with(user, &words[0]));
                 Ok::<_, luxchat_store::Error>(users)
             })

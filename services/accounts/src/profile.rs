@@ -64,6 +64,22 @@ impl Accounts {
         self.set_field(user, "displayname", name.into()).await
     }
 
+    /// Sets a field of a local user's profile on an administrator's word, as
+    /// [`set_profile_field`](Self::set_profile_field) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAccount`], [`Error::KeyTooLarge`], [`Error::ProfileTooLarge`], [`Error::Invalid`].
+    pub async fn set_profile_field_of(
+        &self,
+        user_id: &UserId,
+        field: &str,
+        value: Value,
+    ) -> Result<()> {
+        let user = self.account(user_id).await?.user_nid;
+        self.set_field(user, field, value).await
+    }
+
     /// Takes a field of the session's user's profile away. One that is not there is not missed.
     pub async fn delete_profile_field(&self, session: &Session, field: &str) -> Result<()> {
         self.delete_field(session.user_nid, field).await

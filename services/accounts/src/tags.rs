@@ -45,8 +45,22 @@ impl Accounts {
         if tag.as_ref().len() > MAX_TAG {
             return Err(Error::TooLarge("tag"));
         }
-        self.edit_tags(session, room_id, move |tags| {
+        self.edit_tags(session.user_nid, room_id, move |tags| {
             tags.insert(tag, info);
+        })
+        .await
+    }
+
+    /// Puts the tag on a room by which clients know that the server speaks there.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#server-notices).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where this server does not know the room, [`Error::TooMany`].
+    pub async fn tag_notice_room(&self, user: UserNid, room_id: &RoomId) -> Result<()> {
+        self.edit_tags(user, room_id, |tags| {
+            tags.entry(TagName::ServerNotice)
+                .or_insert_with(TagInfo::new);
         })
         .await
     }
@@ -62,7 +76,7 @@ impl Accounts {
         room_id: &RoomId,
         tag: TagName,
     ) -> Result<()> {
-        self.edit_tags(session, room_id, move |tags| {
+        self.edit_tags(session.user_nid, room_id, move |tags| {
             tags.remove(&tag);
         })
         .await
@@ -70,11 +84,11 @@ impl Accounts {
 
     async fn edit_tags(
         &self,
-        session: &Session,
+        user: UserNid,
         room_id: &RoomId,
         edit: impl FnOnce(&mut Tags) + Send + 'static,
     ) -> Result<()> {
-        let (user, room_id) = (session.user_nid, room_id.to_owned());
+        let room_id = room_id.to_owned();
         self.store()
             .write(move |tx| {
                 let room = room_nid(tx, &room_id)?.ok_or(Error::NotFound("room"))?;

@@ -6,7 +6,10 @@ use luxchat_store::{Config as StoreConfig, ManualClock, Store};
 use ruma::{server_name, user_id};
 use tempfile::TempDir;
 
-use crate::{Accounts, Config, Login, NewAccount, NewDevice, PasswordCost, Registration, Session};
+use crate::{
+    Accounts, Config, EmailConfig, Login, NewAccount, NewDevice, PasswordCost, Registration,
+    Session,
+};
 
 pub(crate) const PASSWORD: &str = "correct horse";
 
@@ -23,6 +26,20 @@ impl Fixture {
     }
 
     pub(crate) fn with(registration: Registration) -> Self {
+        Self::configured(Config {
+            registration,
+            ..Config::default()
+        })
+    }
+
+    pub(crate) fn with_email(email: EmailConfig) -> Self {
+        Self::configured(Config {
+            email: Some(email),
+            ..Config::default()
+        })
+    }
+
+    fn configured(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(1_000_000));
         let mut store = StoreConfig::new(
@@ -31,10 +48,9 @@ impl Fixture {
         );
         store.clock = clock.clone();
         let config = Config {
-            registration,
             password_cost: PasswordCost::cheap(),
             max_devices: 4,
-            ..Config::default()
+            ..config
         };
         Self {
             accounts: Accounts::new(Store::open(store).unwrap(), config).unwrap(),

@@ -10,6 +10,7 @@ mod config;
 mod coverage;
 mod endpoints;
 mod error;
+mod notices;
 mod rate;
 mod router;
 mod service;
@@ -20,7 +21,8 @@ mod testing;
 mod tests;
 
 pub use self::{
-    config::{Config, Rate, RateLimits, Turn},
+    endpoints::EMAIL_LINK,
+    config::{Config, Rate, RateLimits, ServerNotices, Turn},
     router::router,
     state::{Services, State},
 };

@@ -90,3 +90,14 @@ CREATE TABLE filters (
     PRIMARY KEY (user_nid, filter_id),
     UNIQUE (user_nid, definition)
 ) STRICT, WITHOUT ROWID;
+
+-- E-mail addresses by which users are known to this server alone.
+CREATE TABLE email_addresses (
+    -- In small letters.
+    address      TEXT NOT NULL PRIMARY KEY,
+    user_nid     INTEGER NOT NULL REFERENCES accounts,
+    validated_ts INTEGER NOT NULL,
+    added_ts     INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX email_addresses_by_user ON email_addresses (user_nid);

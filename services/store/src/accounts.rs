@@ -2,6 +2,7 @@
 
 mod account_data;
 mod devices;
+mod email_addresses;
 mod filters;
 mod invite_permission;
 mod profiles;
@@ -17,6 +18,7 @@ use crate::{ReadTx, Result, UserNid, WriteTx};
 pub use self::{
     account_data::{AccountData, RoomAccountData},
     devices::Device,
+    email_addresses::EmailAddress,
     invite_permission::InvitePermission,
     registration_tokens::RegistrationToken,
     tokens::{NewTokenPair, PairNid, TokenSession},

@@ -10,6 +10,7 @@ mod event_insert;
 mod events;
 mod extremities;
 mod members;
+mod mutual_rooms;
 mod outgoing;
 mod outliers;
 mod redactions;

@@ -1,12 +1,12 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#account-management>
 
 use axum::Router;
-use luxchat_http::{Endpoints, Matrix, Reply};
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use ruma::{
     UserId,
     api::client::account::{
         ThirdPartyIdRemovalStatus, change_password::v3 as change_password,
-        deactivate::v3 as deactivate, get_3pids::v3 as get_3pids, whoami::v3 as whoami,
+        deactivate::v3 as deactivate, whoami::v3 as whoami,
     },
     events::room::member::MembershipState,
 };
@@ -23,7 +23,6 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<whoami::Request, _>(who_am_i)
         .endpoint::<change_password::Request, _>(set_password)
         .endpoint::<deactivate::Request, _>(deactivate)
-        .endpoint::<get_3pids::Request, _>(third_party_ids)
 }
 
 async fn who_am_i(session: Session, _: Matrix<whoami::Request>) -> Answer<whoami::Response> {
@@ -34,10 +33,13 @@ async fn who_am_i(session: Session, _: Matrix<whoami::Request>) -> Answer<whoami
 
 async fn set_password(
     state: State,
-    session: Session,
+    session: Option<Session>,
     Matrix(request): Matrix<change_password::Request>,
 ) -> Answer<change_password::Response> {
     state.accounts.check_password(&request.new_password)?;
+    let Some(session) = session else {
+        return reset_password(&state, request).await;
+    };
     state
         .accounts
         .confirm_owner(&session, "change_password", request.auth.as_ref())
@@ -45,6 +47,22 @@ async fn set_password(
     state
         .accounts
         .change_password(&session, request.new_password, request.logout_devices)
+        .await?;
+    Ok(Reply(change_password::Response::new()))
+}
+
+/// Whoever forgot their password, and with it lost all sessions, shows that an e-mail address is theirs.
+async fn reset_password(
+    state: &State,
+    request: change_password::Request,
+) -> Answer<change_password::Response> {
+    if !state.accounts.sends_email() {
+        return Err(ApiError::missing_token().into());
+    }
+    let user_id = state.accounts.confirm_reset(request.auth.as_ref()).await?;
+    state
+        .accounts
+        .set_password(&user_id, request.new_password, request.logout_devices)
         .await?;
     Ok(Reply(change_password::Response::new()))
 }
@@ -67,13 +85,8 @@ async fn deactivate(
     Ok(Reply(deactivate::Response::new(unbound)))
 }
 
-/// Accounts here have no e-mail addresses or telephone numbers.
-async fn third_party_ids(_: Session, _: Matrix<get_3pids::Request>) -> Answer<get_3pids::Response> {
-    Ok(Reply(get_3pids::Response::new(Vec::new())))
-}
-
 /// Leaves every room and rejects every invite. A room that cannot be left keeps nobody from going.
-async fn leave_all_rooms(state: &State, user_id: &UserId) -> Result<(), Error> {
+pub(crate) async fn leave_all_rooms(state: &State, user_id: &UserId) -> Result<(), Error> {
     let id = user_id.to_owned();
     let rooms = state
         .store

@@ -28,8 +28,8 @@ async fn capabilities(state: State, session: Session, _: Matrix<Request>) -> Jso
             "m.profile_fields": { "enabled": true },
             "m.set_displayname": { "enabled": true },
             "m.set_avatar_url": { "enabled": true },
-            "m.3pid_changes": { "enabled": false },
-            "m.get_login_token": { "enabled": false },
+            "m.3pid_changes": { "enabled": state.accounts.sends_email() },
+            "m.get_login_token": { "enabled": true },
             "m.account_moderation": moderation,
         },
     }))

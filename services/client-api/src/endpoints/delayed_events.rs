@@ -14,7 +14,9 @@ use ruma::{
             get_all_delayed_events::unstable as get_all,
             get_delayed_event::unstable as get_one,
             send_delayed_event::unstable as send_later,
-            update_delayed_event::{UpdateAction, unstable_v2 as update},
+            update_delayed_event::{
+                UpdateAction, unstable_v1 as update_by_body, unstable_v2 as update,
+            },
         },
         error::{ErrorKind, StandardErrorBody},
     },
@@ -36,6 +38,7 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<get_all::Request, _>(all)
         .endpoint::<get_one::Request, _>(one)
         .endpoint::<update::Request, _>(change)
+        .endpoint::<update_by_body::Request, _>(change_by_body)
 }
 
 /// The delay that a query asks for, if it does.
@@ -103,14 +106,33 @@ async fn change(
     state: State,
     Matrix(request): Matrix<update::Request>,
 ) -> Answer<update::Response> {
-    let (rooms, delay_id) = (&state.rooms, request.delay_id);
-    match request.action {
-        UpdateAction::Restart => rooms.restart_delayed(delay_id).await?,
-        UpdateAction::Send => rooms.send_delayed(delay_id).await?,
-        UpdateAction::Cancel => rooms.cancel_delayed(delay_id).await?,
+    act(&state, request.delay_id, &request.action).await?;
+    Ok(Reply(update::Response::new()))
+}
+
+/// What came before the action was part of the path: for the user alone.
+async fn change_by_body(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<update_by_body::Request>,
+) -> Answer<update_by_body::Response> {
+    let delay_id = request.delay_id.clone();
+    state
+        .rooms
+        .delayed_event(&session.user_id, delay_id)
+        .await?;
+    act(&state, request.delay_id, &request.action).await?;
+    Ok(Reply(update_by_body::Response::new()))
+}
+
+async fn act(state: &State, delay_id: String, action: &UpdateAction) -> Result<(), Error> {
+    match action {
+        UpdateAction::Restart => state.rooms.restart_delayed(delay_id).await?,
+        UpdateAction::Send => state.rooms.send_delayed(delay_id).await?,
+        UpdateAction::Cancel => state.rooms.cancel_delayed(delay_id).await?,
         _ => return Err(ApiError::not_found("There is no such action").into()),
     }
-    Ok(Reply(update::Response::new()))
+    Ok(())
 }
 
 fn data(event: DelayedEvent) -> Result<DelayedEventData, Error> {
@@ -200,10 +222,10 @@ mod tests {
         let room = server.room(&alice, json!({})).await;
         let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/1?{DELAY}");
         let message = json!({ "msgtype": "m.text", "body": "later" });
-        let first = server.put(&format!("{path}=9000"), &alice, message.clone());
-        let first = first.await.ok();
-        let again = server.put(&format!("{path}=9000"), &alice, message.clone());
-        assert_eq!(again.await.ok(), first);
+        let delayed = format!("{path}=9000");
+        let first = server.put(&delayed, &alice, message.clone()).await.ok();
+        let again = server.put(&delayed, &alice, message.clone()).await.ok();
+        assert_eq!(again, first);
         let long = format!("{path}=90000000000");
         let refused = server.put(&long, &alice, message.clone()).await;
         assert_eq!(refused.error(), (400, "M_UNKNOWN"));

@@ -10,6 +10,7 @@ use ruma::api::{
         session::{
             get_login_types::v3::{
                 self as login_types, ApplicationServiceLoginType, LoginType, PasswordLoginType,
+                TokenLoginType,
             },
             login::v3::{
                 self as login, ApplicationService, DiscoveryInfo, HomeserverInfo, LoginInfo,
@@ -48,7 +49,12 @@ async fn login_types(
     state: State,
     _: Matrix<login_types::Request>,
 ) -> Answer<login_types::Response> {
-    let mut flows = vec![LoginType::Password(PasswordLoginType::new())];
+    let mut by_token = TokenLoginType::new();
+    by_token.get_login_token = true;
+    let mut flows = vec![
+        LoginType::Password(PasswordLoginType::new()),
+        LoginType::Token(by_token),
+    ];
     if !state.application_services.all().is_empty() {
         let service = ApplicationServiceLoginType::new();
         flows.push(LoginType::ApplicationService(service));
@@ -74,6 +80,12 @@ async fn log_in(
             }
             let user = user_of(&proof)?;
             state.accounts.login(&user, proof.password, device).await?
+        }
+        LoginInfo::Token(proof) => {
+            if let Some(limiter) = state.limiter() {
+                limiter.check_login(address)?;
+            }
+            state.accounts.login_by_token(&proof.token, device).await?
         }
         LoginInfo::ApplicationService(proof) => {
             let service = claim.proven()?;

@@ -1,10 +1,13 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#server-side-search>
 
-use axum::Router;
-use luxchat_http::{Endpoints, Matrix, Reply};
-use ruma::api::client::search::search_events::v3 as search_events;
+use axum::{Json, Router};
+use luxchat_http::{Endpoints, Matrix};
+use ruma::api::client::search::search_events::v3::{
+    self as search_events, ResultRoomEvents, SearchResult,
+};
+use serde::Serialize;
 
-use crate::{State, auth::Session, error::Answer};
+use crate::{State, auth::Session, error::Error};
 
 pub(crate) fn routes() -> Router<State> {
     Router::new().endpoint::<search_events::Request, _>(search)
@@ -14,9 +17,36 @@ async fn search(
     state: State,
     session: Session,
     Matrix(request): Matrix<search_events::Request>,
-) -> Answer<search_events::Response> {
+) -> Result<Json<Found>, Error> {
     let response = state.sync.search(session.viewer(), request).await?;
-    Ok(Reply(response))
+    let mut room_events = response.search_categories.room_events;
+    let results = std::mem::take(&mut room_events.results);
+    Ok(Json(Found {
+        search_categories: Categories {
+            room_events: RoomEvents {
+                results,
+                others: room_events,
+            },
+        },
+    }))
+}
+
+/// A response that names the results where there are none, too, as clients expect.
+#[derive(Serialize)]
+struct Found {
+    search_categories: Categories,
+}
+
+#[derive(Serialize)]
+struct Categories {
+    room_events: RoomEvents,
+}
+
+#[derive(Serialize)]
+struct RoomEvents {
+    results: Vec<SearchResult>,
+    #[serde(flatten)]
+    others: ResultRoomEvents,
 }
 
 #[cfg(test)]
@@ -41,8 +71,7 @@ mod tests {
     }
 
     fn ids(found: &Value) -> Vec<&str> {
-        let results = found["results"].as_array().map_or(&[][..], Vec::as_slice);
-        let ids = results.iter();
+        let ids = found["results"].as_array().unwrap().iter();
         ids.map(|result| result["result"]["event_id"].as_str().unwrap())
             .collect()
     }

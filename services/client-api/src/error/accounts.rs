@@ -35,6 +35,11 @@ impl From<AccountsError> for Error {
                 Err(error) => ApiError::internal(error),
             },
             E::NoSuchAccount | E::NoSuchDevice | E::NotFound(_) => ApiError::not_found(message),
+            E::EmailDisabled => {
+                ApiError::new(StatusCode::FORBIDDEN, ErrorKind::ThreepidDenied, message)
+            }
+            E::EmailInUse => bad_request(ErrorKind::ThreepidInUse),
+            E::EmailNotProven => bad_request(ErrorKind::ThreepidAuthFailed),
             E::UserInUse => bad_request(ErrorKind::UserInUse),
             E::InvalidUsername(_) => bad_request(ErrorKind::InvalidUsername),
             E::WeakPassword(_) => bad_request(ErrorKind::WeakPassword),
