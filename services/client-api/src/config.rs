@@ -1,6 +1,7 @@
 use std::{fmt, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use luxchat_http::Limits;
+use ruma::OwnedUserId;
 
 /// How the client API is served.
 #[derive(Clone, Debug)]
@@ -23,6 +24,20 @@ pub struct Config {
     /// Whether a request without a token may have other servers asked for their users' profiles. The specification lets
     /// it; then anybody can make this server send requests.
     pub anonymous_profile_lookups: bool,
+    /// As whom the server itself speaks to its users; `None`: it does not.
+    pub server_notices: Option<ServerNotices>,
+    /// Whether administrators may use the API under `/_synapse/admin` with their access tokens.
+    pub synapse_admin_api: bool,
+}
+
+/// As whom and where the server speaks to its users.
+/// [Spec](https://spec.matrix.org/v1.19/client-server-api/#server-notices).
+#[derive(Clone, Debug)]
+pub struct ServerNotices {
+    /// A user whose account there is.
+    pub user_id: OwnedUserId,
+    /// What the room is called.
+    pub room_name: String,
 }
 
 /// How many requests a client may make: as a burst, and in each second after it.
@@ -75,6 +90,8 @@ impl Default for Config {
             max_concurrent_syncs: 20_000,
             rate_limits: Some(RateLimits::default()),
             turn: None,
+            server_notices: None,
+            synapse_admin_api: false,
             anonymous_profile_lookups: false,
         }
     }

@@ -16,6 +16,7 @@ mod backfill_plan;
 mod create;
 mod delayed;
 mod draft;
+mod empower;
 mod error;
 mod event_near;
 mod fetch;

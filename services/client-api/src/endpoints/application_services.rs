@@ -1,6 +1,9 @@
 //! What application services alone may ask.
 //! <https://spec.matrix.org/v1.19/application-service-api/#client-server-api-extensions>
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -5,10 +5,13 @@ use axum::Router;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use luxchat_store::Account;
 use ruma::{
-    UserId,
+    MilliSecondsSinceUnixEpoch, UInt, UserId,
     api::client::admin::{
-        is_user_locked::v1 as is_locked, is_user_suspended::v1 as is_suspended,
-        lock_user::v1 as lock, suspend_user::v1 as suspend,
+        get_user_info::v3::{self as whois, ConnectionInfo, DeviceInfo, SessionInfo},
+        is_user_locked::v1 as is_locked,
+        is_user_suspended::v1 as is_suspended,
+        lock_user::v1 as lock,
+        suspend_user::v1 as suspend,
     },
 };
 use tracing::info;
@@ -25,6 +28,37 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<lock::Request, _>(lock)
         .endpoint::<is_suspended::Request, _>(is_suspended)
         .endpoint::<suspend::Request, _>(suspend)
+        .endpoint::<whois::Request, _>(whois)
+}
+
+/// Where a user's devices were last seen: for the user, and for administrators.
+/// [Spec](https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3adminwhoisuserid).
+async fn whois(
+    state: State,
+    session: Session,
+    Matrix(request): Matrix<whois::Request>,
+) -> Answer<whois::Response> {
+    if session.user_id != request.user_id {
+        check_admin(&state, &session, "user.whois", &request.user_id).await?;
+    }
+    let user = state.accounts.account(&request.user_id).await?.user_nid;
+    let devices = state.store.read(move |tx| tx.devices(user)).await?;
+    let devices = devices.into_iter().map(|device| {
+        let mut connection = ConnectionInfo::new();
+        connection.ip = device.last_seen_ip;
+        connection.last_seen = device
+            .last_seen_ts
+            .map(|ts| MilliSecondsSinceUnixEpoch(UInt::new_saturating(ts)));
+        let mut session = SessionInfo::new();
+        session.connections.push(connection);
+        let mut info = DeviceInfo::new();
+        info.sessions.push(session);
+        (device.device_id.to_string(), info)
+    });
+    let mut response = whois::Response::new();
+    response.devices = devices.collect();
+    response.user_id = Some(request.user_id);
+    Ok(Reply(response))
 }
 
 async fn is_locked(
@@ -32,7 +66,7 @@ async fn is_locked(
     session: Session,
     Matrix(request): Matrix<is_locked::Request>,
 ) -> Answer<is_locked::Response> {
-    let account = target(&state, &session, &request.user_id).await?;
+    let account = target(&state, &session, "user.is_locked", &request.user_id).await?;
     Ok(Reply(is_locked::Response::new(account.is_locked)))
 }
 
@@ -41,7 +75,7 @@ async fn lock(
     session: Session,
     Matrix(request): Matrix<lock::Request>,
 ) -> Answer<lock::Response> {
-    let account = target(&state, &session, &request.user_id).await?;
+    let account = target(&state, &session, "user.lock", &request.user_id).await?;
     state
         .accounts
         .set_locked(&account.user_id, request.locked)
@@ -58,7 +92,7 @@ async fn is_suspended(
     session: Session,
     Matrix(request): Matrix<is_suspended::Request>,
 ) -> Answer<is_suspended::Response> {
-    let account = target(&state, &session, &request.user_id).await?;
+    let account = target(&state, &session, "user.is_suspended", &request.user_id).await?;
     Ok(Reply(is_suspended::Response::new(account.is_suspended)))
 }
 
@@ -67,7 +101,7 @@ async fn suspend(
     session: Session,
     Matrix(request): Matrix<suspend::Request>,
 ) -> Answer<suspend::Response> {
-    let account = target(&state, &session, &request.user_id).await?;
+    let account = target(&state, &session, "user.suspend", &request.user_id).await?;
     state
         .accounts
         .set_suspended(&account.user_id, request.suspended)
@@ -79,11 +113,32 @@ async fn suspend(
     Ok(Reply(suspend::Response::new(request.suspended)))
 }
 
-/// The account that an administrator may act on: of this server, alive, and no administrator's.
-async fn target(state: &State, session: &Session, user_id: &UserId) -> Result<Account, Error> {
+/// Makes sure that an administrator asks, and that the audit log has it.
+async fn check_admin(
+    state: &State,
+    session: &Session,
+    action: &'static str,
+    user_id: &UserId,
+) -> Result<(), Error> {
     if !session.is_admin {
         return Err(ApiError::forbidden("You are not an administrator of this server").into());
     }
+    let (actor, target) = (session.user_id.clone(), user_id.to_owned());
+    let audit = state
+        .store
+        .write(move |tx| tx.audit(actor.as_str(), action, target.as_str()));
+    Ok(audit.await?)
+}
+
+/// The account that an administrator may act on: of this server, alive, and no administrator's. That they do stands in
+/// the audit log.
+async fn target(
+    state: &State,
+    session: &Session,
+    action: &'static str,
+    user_id: &UserId,
+) -> Result<Account, Error> {
+    check_admin(state, session, action, user_id).await?;
     if user_id.server_name() != state.store.server_name() {
         return Err(ApiError::invalid_param("The user is not of this server").into());
     }

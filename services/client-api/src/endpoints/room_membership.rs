@@ -25,6 +25,7 @@ use crate::{
     State,
     auth::Session,
     error::{Answer, Error},
+    notices,
     service::{resolve_alias, summon_user},
 };
 
@@ -47,6 +48,7 @@ async fn join(
     MatrixWithBody { request, body }: MatrixWithBody<join_room_by_id::Request>,
 ) -> Answer<join_room_by_id::Response> {
     session.check_not_suspended()?;
+    check_open(&state, &request.room_id).await?;
     let join = Join {
         user: session.user_id.clone(),
         room_id: request.room_id.clone(),
@@ -65,6 +67,7 @@ async fn join_by_id_or_alias(
 ) -> Answer<join_room_by_id_or_alias::Response> {
     session.check_not_suspended()?;
     let (room_id, via) = find(&state, request.room_id_or_alias, request.via).await?;
+    check_open(&state, &room_id).await?;
     let join = Join {
         user: session.user_id.clone(),
         room_id: room_id.clone(),
@@ -83,6 +86,7 @@ async fn knock(
 ) -> Answer<knock_room::Response> {
     session.check_not_suspended()?;
     let (room_id, via) = find(&state, request.room_id_or_alias, request.via).await?;
+    check_open(&state, &room_id).await?;
     let knock = Join {
         user: session.user_id.clone(),
         room_id: room_id.clone(),
@@ -120,6 +124,7 @@ async fn leave(
     session: Session,
     Matrix(request): Matrix<leave_room::Request>,
 ) -> Answer<leave_room::Response> {
+    notices::check_may_leave(&state, session.user_nid, &request.room_id).await?;
     state
         .rooms
         .leave(&session.user_id, &request.room_id, request.reason)
@@ -196,8 +201,18 @@ fn moderate(
     }
 }
 
+/// Makes sure that no administrator has closed a room to the users of this server.
+async fn check_open(state: &State, room_id: &RoomId) -> Result<(), Error> {
+    let room_id = room_id.to_owned();
+    let blocker = state.store.read(move |tx| tx.room_blocked_by(&room_id));
+    if blocker.await?.is_some() {
+        return Err(ApiError::forbidden("This room has been blocked on this server").into());
+    }
+    Ok(())
+}
+
 /// The room that a client means, and the servers through which it can be reached.
-async fn find(
+pub(crate) async fn find(
     state: &State,
     room: OwnedRoomOrAliasId,
     mut via: Vec<OwnedServerName>,

@@ -23,6 +23,7 @@ use ruma::{
             send_state_event::v3 as send_state_event,
         },
     },
+    events::{StateEventType, room::member::MembershipState},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -32,6 +33,7 @@ use crate::{
     auth::Session,
     endpoints::delayed_events::delay_of,
     error::{Answer, Error},
+    notices,
 };
 
 pub(crate) fn routes() -> Router<State> {
@@ -97,6 +99,12 @@ async fn send(
     Matrix(request): Matrix<send_state_event::Request>,
 ) -> Result<Response, Error> {
     session.check_not_suspended()?;
+    if request.event_type == StateEventType::RoomMember && request.state_key == session.user_id {
+        let membership = request.body.get_field::<MembershipState>("membership");
+        if matches!(membership, Ok(Some(MembershipState::Leave))) {
+            notices::check_may_leave(&state, session.user_nid, &request.room_id).await?;
+        }
+    }
     let event = SendEvent {
         sender: session.user_id.clone(),
         room_id: request.room_id,

@@ -75,6 +75,11 @@ async fn register(
         mac,
     };
     let user_id = state.accounts.register_with_shared_secret(request).await?;
+    let made = user_id.clone();
+    state
+        .store
+        .write(move |tx| tx.audit("registration secret", "user.create", made.as_str()))
+        .await?;
     if let Some(name) = displayname {
         state.accounts.set_display_name(&user_id, name).await?;
     }

@@ -53,6 +53,18 @@ impl WriteTx<'_> {
         Ok(inserted == 1)
     }
 
+    /// Changes what a token allows.
+    pub fn set_registration_token_limits(
+        &mut self,
+        token: &str,
+        uses_allowed: Option<u32>,
+        expires_ts: Option<u64>,
+    ) -> Result<()> {
+        let sql = "UPDATE registration_tokens SET uses_allowed = ?2, expires_ts = ?3 WHERE token = ?1";
+        self.execute(sql, params![token, uses_allowed, expires_ts])
+            .map(drop)
+    }
+
     /// Uses a token once; `false` where it is not valid (any more).
     pub fn use_registration_token(&mut self, token: &str) -> Result<bool> {
         let sql = "UPDATE registration_tokens SET uses = uses + 1 WHERE token = ?1 \
