@@ -85,6 +85,18 @@ impl Error {
         }
     }
 
+    /// Whether the same request may well succeed later: the server is down, or has too much to do.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout(_) => true,
+            Self::Refused { error, .. } => {
+                error.status_code.is_server_error()
+                    || error.status_code == StatusCode::TOO_MANY_REQUESTS
+            }
+            _ => false,
+        }
+    }
+
     /// The HTTP status that the other server answered with.
     pub fn remote_status(&self) -> Option<StatusCode> {
         match self {

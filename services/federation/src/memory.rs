@@ -33,12 +33,12 @@ impl MemoryNetwork {
             .insert(server_name, router);
     }
 
-    /// Makes a server unreachable.
-    pub fn detach(&self, server_name: &ServerName) {
+    /// Makes a server unreachable. Returns its routes, to attach it again.
+    pub fn detach(&self, server_name: &ServerName) -> Option<Router> {
         self.servers
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(server_name);
+            .remove(server_name)
     }
 
     pub(crate) async fn send(

@@ -217,16 +217,16 @@ impl Tasks {
             Arc::clone(destinations.entry(name.clone()).or_default())
         };
         signals.work();
-        let destination = Destination::new(
-            shared.store.clone(),
-            shared.client.clone(),
-            Arc::clone(&shared.permits),
+        let destination = Destination {
+            store: shared.store.clone(),
+            client: shared.client.clone(),
+            permits: Arc::clone(&shared.permits),
             server,
             name,
-            Arc::clone(&signals),
-            shared.share_device_names,
-            self.is_starting,
-        );
+            signals: Arc::clone(&signals),
+            share_device_names: shared.share_device_names,
+            greets: self.is_starting,
+        };
         self.known.insert(server, signals);
         let stop = self.stop.clone();
         self.running.spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use luxchat_store::Pdu;
 use ruma::{
     OwnedEventId,
@@ -40,6 +40,7 @@ impl Rooms {
                 self.store_outliers(inbound.room.nid, &inbound.rules, chain)
                     .await?;
             }
+            Err(error) if error.is_passing() => return Err(error.into()),
             Err(error) => {
                 tracing::debug!(origin = %inbound.origin, %error, "no auth chain to be had");
             }
@@ -65,8 +66,8 @@ impl Rooms {
             let events: Vec<Option<VerifiedPdu>> = stream::iter(wanted)
                 .map(|event_id| self.fetch_event(inbound, event_id))
                 .buffer_unordered(PARALLEL)
-                .collect()
-                .await;
+                .try_collect()
+                .await?;
             let mut next = HashSet::new();
             for event in events.into_iter().flatten() {
                 next.extend(event.auth_events());
@@ -79,18 +80,20 @@ impl Rooms {
             .await
     }
 
-    /// One event of the room, from the origin; `None` where it cannot be had.
+    /// One event of the room, from the origin; `None` where it cannot be had there.
     pub(crate) async fn fetch_event(
         &self,
         inbound: &Inbound,
         event_id: OwnedEventId,
-    ) -> Option<VerifiedPdu> {
-        self.try_fetch_event(inbound, &event_id)
-            .await
-            .inspect_err(
-                |error| tracing::debug!(origin = %inbound.origin, %event_id, %error, "no event to be had"),
-            )
-            .ok()
+    ) -> Result<Option<VerifiedPdu>, PduError> {
+        match self.try_fetch_event(inbound, &event_id).await {
+            Ok(event) => Ok(Some(event)),
+            Err(error) if error.is_passing() => Err(error),
+            Err(error) => {
+                tracing::debug!(origin = %inbound.origin, %event_id, %error, "no event to be had");
+                Ok(None)
+            }
+        }
     }
 
     async fn try_fetch_event(

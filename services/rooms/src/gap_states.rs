@@ -37,7 +37,7 @@ impl Rooms {
         for event_id in missing {
             let event = self
                 .fetch_event(inbound, event_id.clone())
-                .await
+                .await?
                 .ok_or_else(|| PduError::MissingAncestor(event_id.clone()))?;
             let before = self.state_before_missing(inbound, event_id).await?;
             let after = self.apply(inbound, event, before).await?;

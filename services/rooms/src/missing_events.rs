@@ -8,7 +8,7 @@ use std::{
 };
 
 use luxchat_store::Pdu;
-use ruma::{OwnedEventId, UInt, api::federation::event::get_missing_events};
+use ruma::{OwnedEventId, api::federation::event::get_missing_events};
 
 use crate::{
     PduError, Rooms, ordering::parents_first, receive::Inbound, receive_checks::verify_answer,
@@ -22,7 +22,7 @@ const LIMIT: u32 = 50;
 
 impl Rooms {
     /// Asks the origin for the events between this server's extremities and an event, and takes them in, oldest first.
-    /// What is still missing then is not to be had this way. The caller holds the room's lock.
+    /// What is still missing then is not to be had this way.
     pub(crate) async fn fetch_missing_events(
         &self,
         inbound: &Inbound,
@@ -33,6 +33,7 @@ impl Rooms {
         for _ in 0..ROUNDS {
             let found = match self.ask_missing(inbound, &latest).await {
                 Ok(found) => found,
+                Err(error) if error.is_passing() => return Err(error),
                 Err(error) => {
                     tracing::debug!(origin = %inbound.origin, %error, "no missing events to be had");
                     break;
@@ -55,8 +56,12 @@ impl Rooms {
             |event| event.event_id(),
             |event| event.prev_events(),
         ) {
-            if let Err(error) = self.receive_ancestor(inbound, &event).await {
-                tracing::debug!(event_id = %event.event_id(), %error, "an ancestor is dropped");
+            match self.receive_ancestor(inbound, &event).await {
+                Ok(()) => {}
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(event_id = %event.event_id(), %error, "an ancestor is dropped");
+                }
             }
         }
         Ok(())
@@ -69,14 +74,13 @@ impl Rooms {
     ) -> Result<Vec<Arc<Pdu>>, PduError> {
         let room = inbound.room.nid;
         let tips = self.store.read(move |tx| tx.tips(room)).await?;
-        let min_depth = tips.iter().map(|tip| tip.depth).min().unwrap_or(0);
         let mut request = get_missing_events::v1::Request::new(
             inbound.room.room_id.clone(),
             tips.into_iter().map(|tip| tip.event_id).collect(),
             latest.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
         );
+        // Without a least depth: what forked off before the extremities is missing, too.
         request.limit = LIMIT.into();
-        request.min_depth = UInt::try_from(min_depth).unwrap_or_default();
         let answer = self.federation.request(&inbound.origin, request).await?;
         let verified = verify_answer(&self.federation, answer.events, &inbound.rules).await?;
         Ok(verified

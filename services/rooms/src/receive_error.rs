@@ -51,6 +51,16 @@ pub enum PduError {
 }
 
 impl PduError {
+    /// Whether the PDU may well be taken in when it comes again. An origin that is told so sends it again; what it is told
+    /// that it was dropped, it forgets.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Busy => true,
+            Self::Federation(error) => error.is_passing(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn task(error: tokio::task::JoinError) -> Self {
         Self::Internal(error.to_string())
     }

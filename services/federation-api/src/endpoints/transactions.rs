@@ -7,15 +7,14 @@ use axum::{
     response::{IntoResponse, Response as HttpResponse},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use luxchat_http::{ApiError, Endpoints, Matrix};
-use luxchat_rooms::{PduError, Received};
+use luxchat_rooms::Received;
 use metrics::counter;
 use ruma::{
     OwnedServerName, ServerName,
     api::{
         OutgoingResponseExt,
-        error::ErrorKind,
         federation::transactions::{
             edu::Edu,
             send_transaction_message::v1::{Request, Response},
@@ -203,8 +202,7 @@ fn response(origin: &ServerName, received: Received) -> Result<Response, Error> 
     for (event_id, result) in received {
         let result = match result {
             Ok(()) => Ok(()),
-            Err(PduError::Store(error)) => return Err(error.into()),
-            Err(error @ PduError::Busy) => return Err(busy(&error).into()),
+            Err(error) if error.is_passing() => return Err(error.into()),
             Err(error) => {
                 warn!(%origin, %event_id, %error, "an event is not taken in");
                 Err(error.to_string())
@@ -213,12 +211,4 @@ fn response(origin: &ServerName, received: Received) -> Result<Response, Error> 
         response.pdus.insert(event_id, result);
     }
     Ok(response)
-}
-
-fn busy(error: &PduError) -> ApiError {
-    ApiError::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::Unknown,
-        error.to_string(),
-    )
 }

@@ -132,7 +132,8 @@ async fn without_its_ancestors_an_event_is_not_taken_in() {
     one.say(&alice, &room, "left over").await;
     let last = one.outbox(&two).await.pop().unwrap();
     // The keys are known from the join; the events are not to be had.
-    nation.network.detach(one.name());
+    let knows_nothing = axum::Router::new();
+    nation.network.attach(one.name().to_owned(), knows_nothing);
     two.receive_one(&one, last).await.unwrap_err();
     assert!(two.bodies(&room).await.is_empty());
 }
@@ -201,4 +202,29 @@ async fn a_server_that_takes_its_time_keeps_nobody_from_the_room() {
         result = waits => panic!("{result:?} before it answered"),
         () = meanwhile => {}
     }
+}
+
+#[tokio::test]
+async fn a_missing_event_may_stand_lower_than_all_that_is_here() {
+    let nation = Nation::new();
+    let [one, two, three] = ["one", "two", "three"].map(|name| nation.server(name));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let carol = three.user("carol").await;
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    three.join(&carol, &room, &[&one]).await.unwrap();
+    one.deliver(&two).await;
+    three.say(&carol, &room, "cut off").await;
+    for number in 0..5 {
+        one.say(&alice, &room, &number.to_string()).await;
+    }
+    one.deliver(&two).await;
+    three.deliver(&one).await;
+    // Builds upon what carol said, which only one server was told of.
+    one.say(&alice, &room, "joined up").await;
+    one.deliver(&two).await;
+    let bodies = two.bodies(&room).await;
+    let expected = ["0", "1", "2", "3", "4", "cut off", "joined up"];
+    assert_eq!(bodies, expected);
+    assert_eq!(one.state(&room).await, two.state(&room).await);
 }

@@ -90,14 +90,15 @@ impl Signals {
 
 /// The task of one destination.
 pub(super) struct Destination {
-    store: Store,
-    client: Client,
-    permits: Arc<Semaphore>,
-    server: ServerNid,
-    name: OwnedServerName,
-    signals: Arc<Signals>,
-    share_device_names: bool,
-    greets: bool,
+    pub(super) store: Store,
+    pub(super) client: Client,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) server: ServerNid,
+    pub(super) name: OwnedServerName,
+    pub(super) signals: Arc<Signals>,
+    pub(super) share_device_names: bool,
+    /// Whether the server is to hear at once that this one is up.
+    pub(super) greets: bool,
 }
 
 /// Where a destination stands, as far as it lives in memory.
@@ -134,28 +135,6 @@ impl Reach {
 }
 
 impl Destination {
-    pub(super) fn new(
-        store: Store,
-        client: Client,
-        permits: Arc<Semaphore>,
-        server: ServerNid,
-        name: OwnedServerName,
-        signals: Arc<Signals>,
-        share_device_names: bool,
-        greets: bool,
-    ) -> Self {
-        Self {
-            store,
-            client,
-            permits,
-            server,
-            name,
-            signals,
-            share_device_names,
-            greets,
-        }
-    }
-
     /// Sends for as long as it is polled.
     pub(super) async fn run(self) {
         let mut progress = self.load().await;
