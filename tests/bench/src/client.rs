@@ -7,7 +7,7 @@ use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    connection::{Connection, Failure},
+    connection::{Connection, Failure, Payload},
     target::Target,
 };
 
@@ -37,6 +37,11 @@ pub(crate) struct Synced {
 #[derive(Deserialize)]
 struct RoomId {
     room_id: String,
+}
+
+#[derive(Deserialize)]
+struct ContentUri {
+    content_uri: String,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +155,38 @@ impl Client {
         let path = "/_matrix/client/v3/user_directory/search";
         self.request(Method::POST, path, body).await?;
         Ok(())
+    }
+
+    /// Uploads a file, and returns its server and id as they stand in a path.
+    pub(crate) async fn upload(
+        &mut self,
+        content_type: &str,
+        file: Payload,
+    ) -> Result<String, Failure> {
+        let path = "/_matrix/media/v3/upload";
+        let authorization = &self.session.authorization;
+        let body = self
+            .connection
+            .upload(path, authorization, content_type, file)
+            .await?;
+        let reply: ContentUri = serde_json::from_slice(&body)?;
+        let file = reply.content_uri.strip_prefix("mxc://");
+        Ok(file.ok_or(Failure::Incomplete("an mxc URI"))?.to_owned())
+    }
+
+    /// Downloads a file that [`Client::upload`] named, and returns its length.
+    pub(crate) async fn download(&mut self, file: &str) -> Result<u64, Failure> {
+        let path = format!("/_matrix/client/v1/media/download/{file}");
+        let authorization = &self.session.authorization;
+        self.connection.download(&path, authorization).await
+    }
+
+    /// Downloads the largest usual thumbnail of an image that [`Client::upload`] named.
+    pub(crate) async fn thumbnail(&mut self, image: &str) -> Result<u64, Failure> {
+        let path =
+            format!("/_matrix/client/v1/media/thumbnail/{image}?width=800&height=600&method=scale");
+        let authorization = &self.session.authorization;
+        self.connection.download(&path, authorization).await
     }
 
     async fn post<T: DeserializeOwned>(&mut self, path: &str, body: Bytes) -> Result<T, Failure> {

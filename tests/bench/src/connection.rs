@@ -1,11 +1,19 @@
 //! One keep-alive HTTP/1.1 connection to the server under test.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
+use http::{HeaderValue, Method, Request, StatusCode, header, request::Builder};
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
@@ -39,7 +47,38 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) struct Connection {
     target: Target,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    sender: Option<SendRequest<Payload>>,
+}
+
+/// A request body in two parts: a large one may be shared by many requests and still be another body in each.
+#[derive(Clone, Debug)]
+pub(crate) struct Payload(pub(crate) [Bytes; 2]);
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self([bytes, Bytes::new()])
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.iter_mut().find(|part| !part.is_empty());
+        Poll::Ready(next.map(|part| Ok(Frame::data(std::mem::take(part)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.iter().all(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
 }
 
 impl Connection {
@@ -58,13 +97,38 @@ impl Connection {
         authorization: Option<&HeaderValue>,
         body: Bytes,
     ) -> Result<Bytes, Failure> {
-        let (status, body) = self.exchange(method, path, authorization, body).await?;
+        let exchange = self.exchange(method, path, authorization, body).await?;
+        accepted(exchange)
+    }
+
+    /// Uploads a file and returns the whole body of a 2xx response.
+    pub(crate) async fn upload(
+        &mut self,
+        path: &str,
+        authorization: &HeaderValue,
+        content_type: &str,
+        file: Payload,
+    ) -> Result<Bytes, Failure> {
+        let request = self
+            .head(Method::POST, path, Some(authorization))
+            .header(header::CONTENT_TYPE, content_type);
+        let exchange = self.send(request, file, collect).await?;
+        accepted(exchange)
+    }
+
+    /// Downloads a file and returns how long it is: keeping it would cost more than it cost the server.
+    pub(crate) async fn download(
+        &mut self,
+        path: &str,
+        authorization: &HeaderValue,
+    ) -> Result<u64, Failure> {
+        let request = self.head(Method::GET, path, Some(authorization));
+        let empty = Payload::from(Bytes::new());
+        let (status, length) = self.send(request, empty, discard).await?;
         if status.is_success() {
-            return Ok(body);
+            return Ok(length);
         }
-        let errcode = serde_json::from_slice::<MatrixError>(&body)
-            .unwrap_or_default()
-            .errcode;
+        let errcode = String::new();
         Err(Failure::Refused { status, errcode })
     }
 
@@ -76,26 +140,36 @@ impl Connection {
         authorization: Option<&HeaderValue>,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let mut request = Request::builder()
+        let request = self
+            .head(method, path, authorization)
+            .header(header::CONTENT_TYPE, "application/json");
+        self.send(request, body.into(), collect).await
+    }
+
+    fn head(&self, method: Method, path: &str, authorization: Option<&HeaderValue>) -> Builder {
+        let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.target.host)
-            .header(header::CONTENT_TYPE, "application/json");
-        if let Some(authorization) = authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
+            .header(header::HOST, &self.target.host);
+        match authorization {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
         }
-        let request = request
-            .body(Full::new(body))
-            .expect("paths are built from percent-encoded parts, so the request is valid");
+    }
 
+    async fn send<T>(
+        &mut self,
+        request: Builder,
+        body: Payload,
+        read: impl AsyncFnOnce(Incoming) -> Result<T, Failure>,
+    ) -> Result<(StatusCode, T), Failure> {
+        let request = request
+            .body(body)
+            .expect("paths are built from percent-encoded parts, so the request is valid");
         let exchange = async {
             let response = self.open().await?.send_request(request).await?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, MAX_RESPONSE_BYTES)
-                .collect()
-                .await
-                .map_err(|_| Failure::Body)?;
-            Ok((head.status, body.to_bytes()))
+            Ok((head.status, read(body).await?))
         };
         let result = tokio::time::timeout(REQUEST_TIMEOUT, exchange).await;
         let result = result.unwrap_or(Err(Failure::TimedOut));
@@ -106,7 +180,7 @@ impl Connection {
         result
     }
 
-    async fn open(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, Failure> {
+    async fn open(&mut self) -> Result<&mut SendRequest<Payload>, Failure> {
         let usable = match &mut self.sender {
             Some(sender) => sender.ready().await.is_ok(),
             None => false,
@@ -125,6 +199,32 @@ impl Connection {
             .as_mut()
             .ok_or(Failure::Incomplete("a connection"))
     }
+}
+
+/// The body of a 2xx response.
+fn accepted((status, body): (StatusCode, Bytes)) -> Result<Bytes, Failure> {
+    if status.is_success() {
+        return Ok(body);
+    }
+    let errcode = serde_json::from_slice::<MatrixError>(&body)
+        .unwrap_or_default()
+        .errcode;
+    Err(Failure::Refused { status, errcode })
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, Failure> {
+    let body = Limited::new(body, MAX_RESPONSE_BYTES);
+    let body = body.collect().await.map_err(|_| Failure::Body)?;
+    Ok(body.to_bytes())
+}
+
+async fn discard(mut body: Incoming) -> Result<u64, Failure> {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Failure::Body)?;
+        length += frame.data_ref().map_or(0, Bytes::len) as u64;
+    }
+    Ok(length)
 }
 
 #[derive(Default, Deserialize)]

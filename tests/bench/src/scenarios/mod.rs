@@ -2,6 +2,7 @@
 
 mod entry;
 mod fan_out;
+mod media;
 mod rooms;
 mod scale;
 mod send;
@@ -51,6 +52,12 @@ pub enum Scenario {
     LargeRoom,
     /// A search among many users.
     UserDirectory,
+    /// Files of 1 MB and of 20 MB, uploaded.
+    Upload,
+    /// Files of 1 MB and of 20 MB, downloaded.
+    Download,
+    /// The first thumbnail of a photograph of 12 megapixels, by itself and with the upload before it.
+    Thumbnail,
 }
 
 /// The size of a run.
@@ -107,6 +114,9 @@ pub async fn run(
             Scenario::SlidingSync => run.sliding_sync().await,
             Scenario::LargeRoom => run.large_room().await,
             Scenario::UserDirectory => run.user_directory().await,
+            Scenario::Upload => run.upload().await,
+            Scenario::Download => run.download().await,
+            Scenario::Thumbnail => run.thumbnail().await,
         }
         .with_context(|| format!("scenario {scenario:?}"))?;
     }
