@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use luxchat_appliance::commands::{check_config, demo, enrol, media, request, serve, status, user};
+use luxchat_appliance::commands::{
+    check_config, demo, enrol, media, request, serve, status, thumbnailer, user,
+};
 
 /// A Matrix server for one administration.
 #[derive(Debug, Parser)]
@@ -31,6 +33,9 @@ enum Command {
     Enrol(enrol::Arguments),
     /// Make the box's keys and write the request that the national authority signs.
     Request(request::Arguments),
+    /// Decode one image: what the box starts for each.
+    #[command(hide = true, name = thumbnailer::NAME)]
+    Thumbnailer,
 }
 
 fn main() -> ExitCode {
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(arguments),
         Command::Request(arguments) => request::run(arguments),
         Command::Enrol(arguments) => enrol::run(arguments),
+        Command::Thumbnailer => return thumbnailer::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -147,6 +147,7 @@ pub(crate) fn client_api(config: &Config) -> Result<client_api::Config> {
         anonymous_profile_lookups: config.client.anonymous_profile_lookups,
         max_concurrent_requests: limits.concurrent_requests,
         rate_limits: rate_limits(limits),
+        support: config.support.as_ref().map(support),
         ..Default::default()
     })
 }
@@ -154,6 +155,19 @@ pub(crate) fn client_api(config: &Config) -> Result<client_api::Config> {
 /// The same grammar in another library's type.
 fn server_name(config: &Config) -> Result<OwnedServerName> {
     Ok(ServerName::parse(config.server_name.as_str())?)
+}
+
+fn support(support: &config::Support) -> client_api::Support {
+    client_api::Support {
+        email: support.email.clone(),
+        // The site file was checked for it.
+        matrix_id: support
+            .matrix_id
+            .as_deref()
+            .and_then(|id| ruma::UserId::parse(id).ok()),
+        security_email: support.security_email.clone(),
+        page: support.page.as_ref().map(ToString::to_string),
+    }
 }
 
 /// A limit of 0 is none, and says nothing about the other: passwords must not become easier to guess because users may ask

@@ -9,7 +9,10 @@ use luxchat_admin_api::{
 };
 use luxchat_bundle::Leaf;
 use luxchat_federation::{Federation, UpdateStatus, Updates};
-use luxchat_media::{Media, ScannerState, WhenDown};
+use luxchat_media::{
+    Media, ScannerState, ThumbnailerState, WhenDown,
+    thumbnailer::{Confinement, Landlock},
+};
 use luxchat_store::{Error, Store};
 
 use crate::config::ClientCertificates;
@@ -83,6 +86,16 @@ impl BoxStatus {
                     };
                     format!("DOWN ({why}): {meanwhile}")
                 }
+            },
+            thumbnails: match self.media.thumbnailer_state().await {
+                ThumbnailerState::Off => "none are made".to_owned(),
+                ThumbnailerState::Confined(Confinement { landlock }) => match landlock {
+                    Landlock::Full => "confined by seccomp and landlock",
+                    Landlock::Partial => "confined by seccomp and an OLD LANDLOCK",
+                    Landlock::Missing => "confined by seccomp, WITHOUT LANDLOCK",
+                }
+                .to_owned(),
+                ThumbnailerState::Failing(why) => format!("FAILING ({why})"),
             },
         })
     }

@@ -5,6 +5,7 @@ use clap::Args;
 use luxchat_store::SystemClock;
 
 use crate::{
+    commands::thumbnailer,
     demo,
     lifecycle::asked_to_stop,
     logging,
@@ -39,7 +40,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
             Plan::default()
         };
         let clock = Arc::new(SystemClock);
-        let nation = Nation::open_or_found(&arguments.data, &plan, &*clock)?;
+        let mut nation = Nation::open_or_found(&arguments.data, &plan, &*clock)?;
+        nation.set_thumbnailer(&thumbnailer::program());
         let running = demo::start(&nation, clock).await?;
         let outcome = demo::drive(&running).await;
         if outcome.is_ok() && !arguments.once {

@@ -7,6 +7,7 @@ pub mod media;
 pub mod request;
 pub mod serve;
 pub mod status;
+pub mod thumbnailer;
 pub mod user;
 
 use anyhow::{Context, Result};

@@ -5,6 +5,7 @@ use clap::Args;
 use luxchat_store::SystemClock;
 
 use crate::{
+    commands::thumbnailer,
     compose::{Appliance, Sockets},
     config::Config,
     lifecycle::{asked_to_stop, notify_ready, notify_stopping},
@@ -25,7 +26,8 @@ pub struct Arguments {
 /// Why the box cannot start, or that it could not stop in time.
 pub fn run(arguments: Arguments) -> Result<()> {
     let mut inherited = Inherited::from_env()?;
-    let config = Config::load(&arguments.config)?;
+    let mut config = Config::load(&arguments.config)?;
+    config.thumbnailer = Some(thumbnailer::program());
     logging::start(&config.log.filter)?;
     sandbox::harden();
     super::block_on(async move {

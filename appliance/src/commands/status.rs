@@ -92,6 +92,7 @@ fn page(status: &Status) -> String {
         "media         {} bytes of uploads, {} bytes of cache, {} files in quarantine; scanner: {}",
         media.upload_bytes, media.cache_bytes, media.quarantined, media.scanner
     ));
+    lines.push(format!("thumbnails    {}", media.thumbnails));
     lines.push(format!(
         "connections   {} peers; {} cannot be reached",
         status.peers.connected, status.peers.failing

@@ -15,6 +15,7 @@ mod registration;
 mod rooms;
 mod sample;
 mod server_notices;
+mod support;
 mod user_directory;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use self::{
     rooms::Rooms,
     sample::SAMPLE,
     server_notices::ServerNotices,
+    support::Support,
     user_directory::UserDirectory,
 };
 
@@ -73,6 +75,9 @@ pub struct Config {
     /// The relay that takes e-mails, if there is one.
     #[serde(default)]
     pub email: Option<Email>,
+    /// Whom users can ask for help.
+    #[serde(default)]
+    pub support: Option<Support>,
     /// Whom users can find.
     #[serde(default)]
     pub user_directory: UserDirectory,
@@ -201,6 +206,9 @@ impl Config {
         self.federation.check()?;
         self.push.check()?;
         self.rooms.check()?;
+        if let Some(support) = &self.support {
+            support.check()?;
+        }
         if let Some(email) = &self.email {
             email.check()?;
         }

@@ -85,6 +85,16 @@ impl Client {
         )
     }
 
+    /// Where the server is, without a slash at the end.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// What the server knows this device by.
+    pub fn access_token(&self) -> &str {
+        &self.token
+    }
+
     /// Makes a room and returns its id.
     ///
     /// # Errors
@@ -167,8 +177,17 @@ impl Client {
     /// What the server says.
     pub async fn download(&self, uri: &str) -> Result<Vec<u8>> {
         let path = uri.strip_prefix("mxc://").context("not a mxc:// address")?;
-        let base = &self.base_url;
-        let url = format!("{base}/_matrix/client/v1/media/download/{path}");
+        let path = format!("/_matrix/client/v1/media/download/{path}");
+        self.fetch(&path).await
+    }
+
+    /// The bytes at a path.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn fetch(&self, path: &str) -> Result<Vec<u8>> {
+        let url = format!("{}{path}", self.base_url);
         let request = self.http.get(url).bearer_auth(&self.token);
         let answer = request.send().await?.error_for_status()?;
         Ok(answer.bytes().await?.into())

@@ -51,6 +51,13 @@ impl Nation {
         }
     }
 
+    /// Names the program that decodes images for the boxes; without, nothing does.
+    pub fn set_thumbnailer(&mut self, program: &std::path::Path) {
+        for site in &mut self.sites {
+            site.config.thumbnailer = Some(program.to_owned());
+        }
+    }
+
     fn open(folder: &std::path::Path) -> Result<Self> {
         Ok(Self {
             folder: folder.to_owned(),

@@ -152,6 +152,16 @@ impl BoxProcess {
         Ok(())
     }
 
+    /// What the process has in memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let child = self.child.as_ref().context("the box was not started")?;
+        let id = child.id().context("the box has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = resident.and_then(|resident| resident.trim().strip_suffix(" kB"));
+        Ok(kibibytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+    }
+
     pub(crate) fn kills(&self) -> u32 {
         self.kills
     }

@@ -6,4 +6,5 @@
 mod boxes;
 mod crash;
 mod full_disk;
+mod media;
 mod retry;

@@ -41,6 +41,8 @@ pub struct MediaUsage {
     pub quarantined: u64,
     /// `none`, `up`, or why it is down and what happens meanwhile.
     pub scanner: String,
+    /// How the decoders of images are confined, or why they do not work.
+    pub thumbnails: String,
 }
 
 /// The certificate the box shows its peers.
