@@ -95,7 +95,12 @@ fn page(
                 after: to.unwrap_or(i64::MIN),
                 until: start.min(readable.until),
             };
-            gap = tx.newest_gap(room, stretch)?;
+            // A page that ended at a gap goes on from right before the event behind it.
+            let with_start = Stretch {
+                until: start.saturating_add(1).min(readable.until),
+                ..stretch
+            };
+            gap = tx.newest_gap(room, with_start)?;
             if let (Some(gap), Gaps::End) = (gap, gaps) {
                 stretch.after = gap.saturating_sub(1);
             }

@@ -81,7 +81,9 @@ async fn a_filtered_page_says_where_the_room_goes_on() {
     request.from = first.end.clone();
     let second = page(&world, alice(), request).await.unwrap();
     assert!(second.chunk.is_empty() && second.end.is_none());
-    let rest = page(&world, alice(), backward(first.end, 50)).await.unwrap();
+    let rest = page(&world, alice(), backward(first.end, 50))
+        .await
+        .unwrap();
     assert_eq!(bodies(&rest.chunk).last().unwrap(), "m.room.create");
 }
 
@@ -99,18 +101,25 @@ async fn missing_history_is_to_be_asked_for() {
         })
         .await;
     let viewer = world.viewer(alice()).await;
-    let page = world
-        .sync
-        .messages(
-            viewer,
-            backward(None, 50),
-            RelationFilter::default(),
-            Gaps::End,
-        )
-        .await
-        .unwrap();
+    let read = async |from, gaps| {
+        let (viewer, request) = (viewer.clone(), backward(from, 50));
+        let relations = RelationFilter::default();
+        let page = world.sync.messages(viewer, request, relations, gaps).await;
+        page.unwrap()
+    };
+    let page = read(None, Gaps::End).await;
+    assert_eq!(bodies(&page.response.chunk), ["after the gap"]);
     assert!(page.wants_backfill.is_some());
-    assert!(page.response.end.is_some());
+    // Going on from there asks again, and goes on where nobody has what is missing.
+    let again = read(page.response.end.clone(), Gaps::End).await;
+    assert_eq!(again.wants_backfill, page.wants_backfill);
+    assert!(again.response.chunk.is_empty() && again.response.end.is_some());
+    let skipped = read(page.response.end, Gaps::Skip).await;
+    assert!(skipped.wants_backfill.is_none());
+    assert_eq!(
+        bodies(&skipped.response.chunk).last().unwrap(),
+        "m.room.create"
+    );
 }
 
 #[tokio::test]
