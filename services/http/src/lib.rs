@@ -11,6 +11,7 @@
 mod body;
 mod cors;
 mod error;
+mod extract;
 mod fallback;
 mod json;
 mod limits;
@@ -28,6 +29,7 @@ pub use self::{
     body::read_body,
     cors::cors,
     error::ApiError,
+    extract::{Path, Query},
     fallback::with_fallbacks,
     json::check_json,
     limits::Limits,

@@ -1,7 +1,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#client-config>
 
-use axum::{Json, Router, extract::Path, routing::delete};
-use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use axum::{Json, Router, routing::delete};
+use luxchat_http::{ApiError, Endpoints, Matrix, Path, Reply};
 use ruma::{
     RoomId, UserId,
     api::client::config::{

@@ -1,7 +1,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#event-context>
 
-use axum::{Router, extract::Query};
-use luxchat_http::{Endpoints, Matrix, Reply};
+use axum::Router;
+use luxchat_http::{Endpoints, Matrix, Query, Reply};
 use luxchat_sync::RelationFilter;
 use ruma::api::client::context::get_context::v3 as get_context;
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, rejection::QueryRejection},
+    extract::{Query, rejection::QueryRejection},
 };
 use http::{HeaderMap, HeaderName, header};
-use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_http::{ApiError, Endpoints, Matrix, Path, Reply};
 use luxchat_media::{
     Found, Upload,
     thumbnailer::{Method as Fit, Wanted},

@@ -1,10 +1,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
-use axum::{
-    Router,
-    extract::{Path, Query},
-};
-use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use axum::Router;
+use luxchat_http::{ApiError, Endpoints, Matrix, Path, Query, Reply};
 use luxchat_sync::{Gaps, RelationFilter, RelationsRequest};
 use ruma::{
     OwnedRoomId,

@@ -2,7 +2,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#server-administration>
 
 use axum::Router;
-use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
+use luxchat_http::{ApiError, Endpoints, Matrix, Reply, Sparse};
 use luxchat_store::Account;
 use ruma::{
     MilliSecondsSinceUnixEpoch, UInt, UserId,
@@ -19,7 +19,7 @@ use tracing::info;
 use crate::{
     State,
     auth::Session,
-    error::{Answer, Error},
+    error::{Answer, Error, SparseAnswer},
 };
 
 pub(crate) fn routes() -> Router<State> {
@@ -37,7 +37,7 @@ async fn whois(
     state: State,
     session: Session,
     Matrix(request): Matrix<whois::Request>,
-) -> Answer<whois::Response> {
+) -> SparseAnswer<whois::Response> {
     if session.user_id != request.user_id {
         check_admin(&state, &session, "user.whois", &request.user_id).await?;
     }
@@ -58,7 +58,7 @@ async fn whois(
     let mut response = whois::Response::new();
     response.devices = devices.collect();
     response.user_id = Some(request.user_id);
-    Ok(Reply(response))
+    Ok(Sparse(response))
 }
 
 async fn is_locked(

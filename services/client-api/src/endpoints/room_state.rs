@@ -139,7 +139,9 @@ struct JoinedMembers {
 
 #[derive(Serialize)]
 struct JoinedMember {
+    #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     avatar_url: Option<OwnedMxcUri>,
 }
 

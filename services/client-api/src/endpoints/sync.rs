@@ -1,7 +1,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#syncing>
 
-use axum::{Router, extract::Query};
-use luxchat_http::{ApiError, Endpoints, Matrix};
+use axum::Router;
+use luxchat_http::{ApiError, Endpoints, Matrix, Query};
 use luxchat_sync::{RelationFilter, SyncRequest, SyncToken, Viewer};
 use ruma::api::client::{filter::FilterDefinition, sync::sync_events::v3 as sync_events};
 use serde::Deserialize;

@@ -2,12 +2,8 @@
 //! [MSC4306](https://github.com/matrix-org/matrix-spec-proposals/pull/4306),
 //! [MSC4308](https://github.com/matrix-org/matrix-spec-proposals/pull/4308).
 
-use axum::{
-    Json, Router,
-    extract::{Path, Query},
-    routing::get,
-};
-use luxchat_http::{ApiError, JsonBody};
+use axum::{Json, Router, extract::Query, routing::get};
+use luxchat_http::{ApiError, JsonBody, Path};
 use luxchat_sync::ThreadSubscriptions;
 use ruma::{OwnedEventId, OwnedRoomId, UInt};
 use serde::{Deserialize, Serialize};

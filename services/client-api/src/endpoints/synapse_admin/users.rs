@@ -2,12 +2,11 @@
 
 use axum::{
     Json, Router,
-    extract::Path,
     routing::{get, post, put},
 };
 use http::StatusCode;
 use luxchat_accounts::{Error as AccountsError, NewAccount, NewDevice};
-use luxchat_http::ApiError;
+use luxchat_http::{ApiError, Path};
 use luxchat_store::{Account, AccountFilter, Device, ReadTx};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
