@@ -213,6 +213,26 @@ impl ReadTx<'_> {
         Ok(oldest)
     }
 
+    /// What a room's current state says of what kind of room it is: the JSON of its create event, and whether it is
+    /// encrypted.
+    pub fn room_kind(&self, room: RoomNid) -> Result<(Option<String>, bool)> {
+        let sql = "SELECT k.event_type, j.json FROM state_keys k
+                   JOIN current_state s ON s.room_nid = ?1 AND s.state_key_nid = k.state_key_nid
+                   JOIN event_json j ON j.event_nid = s.event_nid
+                   WHERE k.event_type IN ('m.room.create', 'm.room.encryption') AND k.state_key = ''";
+        let found: Vec<(String, String)> =
+            self.all(sql, [room], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut kind = (None, false);
+        for (event_type, json) in found {
+            if event_type == "m.room.create" {
+                kind.0 = Some(json);
+            } else {
+                kind.1 = true;
+            }
+        }
+        Ok(kind)
+    }
+
     /// The newest events of a stretch of a timeline, newest first.
     pub fn timeline_backward(
         &self,

@@ -7,7 +7,7 @@ use ruma::{
     OwnedRoomId, UInt,
     api::client::sync::sync_events::v5::request::{List, ListFilters},
     directory::RoomTypeFilter,
-    events::{AnyStrippedStateEvent, StateEventType, room::member::MembershipState},
+    events::{AnyStrippedStateEvent, room::member::MembershipState},
     serde::Raw,
 };
 use serde::Deserialize;
@@ -229,11 +229,10 @@ fn from_state(tx: &ReadTx<'_>, room: RoomNid) -> Result<(bool, Option<String>)> 
         #[serde(rename = "type")]
         room_type: Option<String>,
     }
-    let encryption = tx.current_state_entry(room, &StateEventType::RoomEncryption, "")?;
-    let create = tx.current_state_event(room, &StateEventType::RoomCreate, "")?;
-    let create = create.and_then(|event| serde_json::from_str::<Create>(&event.json).ok());
+    let (create, is_encrypted) = tx.room_kind(room)?;
+    let create = create.and_then(|json| serde_json::from_str::<Create>(&json).ok());
     Ok((
-        encryption.is_some(),
+        is_encrypted,
         create.and_then(|create| create.content.room_type),
     ))
 }
