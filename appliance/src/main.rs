@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use luxchat_appliance::commands::{
-    check_config, demo, enrol, media, request, serve, status, thumbnailer, user,
+    audit, check_config, demo, enrol, media, request, serve, status, thumbnailer, user,
 };
 
 /// A Matrix server for one administration.
@@ -25,6 +25,8 @@ enum Command {
     User(user::Arguments),
     /// List, delete and withhold the media of a running box.
     Media(media::Arguments),
+    /// Show what administrators did on a running box.
+    Audit(audit::Arguments),
     /// Show the state of a running box.
     Status(status::Arguments),
     /// Say whether a site file is right.
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::User(arguments) => user::run(arguments),
         Command::Media(arguments) => media::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::CheckConfig(arguments) => check_config::run(arguments),
         Command::Request(arguments) => request::run(arguments),

@@ -1,5 +1,6 @@
 //! What the command line can do, one file each.
 
+pub mod audit;
 pub mod check_config;
 pub mod demo;
 pub mod enrol;

@@ -11,7 +11,7 @@ use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use crate::{Services, error::Error};
+use crate::{Services, audit, error::Error};
 
 /// Accounts on one page of a listing.
 const PAGE: u32 = 500;
@@ -109,6 +109,7 @@ pub(crate) async fn create(
     State(services): State<Services>,
     Json(new): Json<CreateUser>,
 ) -> Result<Json<UserSummary>, Error> {
+    audit::note(&services, "user.create", &new.localpart).await?;
     let account = NewAccount {
         username: Some(new.localpart),
         password: Some(new.password),
@@ -125,6 +126,7 @@ pub(crate) async fn set_password(
     Json(new): Json<SetPassword>,
 ) -> Result<Json<UserSummary>, Error> {
     let user_id = parse(&user_id)?;
+    audit::note(&services, "user.set_password", user_id.as_str()).await?;
     services
         .accounts
         .set_password(&user_id, new.password, true)
@@ -139,6 +141,12 @@ pub(crate) async fn lock(
     Json(new): Json<LockUser>,
 ) -> Result<Json<UserSummary>, Error> {
     let user_id = parse(&user_id)?;
+    let action = if new.locked {
+        "user.lock"
+    } else {
+        "user.unlock"
+    };
+    audit::note(&services, action, user_id.as_str()).await?;
     services.accounts.set_locked(&user_id, new.locked).await?;
     info!(
         locked = new.locked,
@@ -151,6 +159,7 @@ pub(crate) async fn create_registration_token(
     State(services): State<Services>,
     Json(new): Json<CreateRegistrationToken>,
 ) -> Result<Json<CreatedRegistrationToken>, Error> {
+    audit::note(&services, "registration_token.create", "").await?;
     let expires_ts = new
         .hours
         .map(|hours| services.store.clock().now_ms() + u64::from(hours) * 3_600_000);

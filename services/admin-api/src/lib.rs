@@ -2,6 +2,7 @@
 //! socket that only the box's own user can open. Neither names what anybody said.
 
 mod actions;
+mod audit;
 mod error;
 mod health;
 mod media;
@@ -19,6 +20,7 @@ use luxchat_media::Media;
 use luxchat_store::Store;
 
 pub use self::{
+    audit::AuditLine,
     actions::{
         CreateRegistrationToken, CreateUser, CreatedRegistrationToken, LockUser, SetPassword,
         UserSummary,
@@ -27,6 +29,9 @@ pub use self::{
     metrics::Metrics,
     status::{Certificate, ListState, MediaUsage, Membership, Peers, Status, StatusSource},
 };
+
+/// Who the audit log says it was.
+const ACTOR: &str = "console";
 
 /// What the operator's API answers from.
 #[derive(Clone, Debug)]
@@ -63,6 +68,7 @@ pub fn operate(services: Services) -> Router {
             "/registration-tokens",
             post(actions::create_registration_token),
         )
+        .route("/audit-log", get(audit::list))
         .route("/users/{user_id}/media", get(media::list))
         .route("/media/{server}/{media_id}", delete(media::delete))
         .route(

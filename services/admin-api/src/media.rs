@@ -11,13 +11,10 @@ use ruma::{ServerName, UserId};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use crate::{Services, error::Error};
+use crate::{ACTOR, Services, error::Error};
 
 /// Files on one page of a listing.
 const PAGE: u32 = 500;
-
-/// Who the audit log says it was.
-const ACTOR: &str = "console";
 
 /// A file that a user uploaded.
 #[derive(Debug, Deserialize, Serialize)]
