@@ -16,9 +16,6 @@ use crate::{Encryption, Error, Result, encryption::local_user};
 
 /// The largest `auth_data`, in bytes.
 const MAX_AUTH_DATA: usize = 65_536;
-/// The one algorithm that backups have.
-/// [Spec](https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2).
-const ALGORITHM: &str = "m.megolm_backup.v1.curve25519-aes-sha2";
 
 /// A version of a user's backup.
 #[derive(Clone, Debug)]
@@ -254,9 +251,6 @@ impl Sealing {
         let sealing: Self = algorithm
             .deserialize_as_unchecked()
             .map_err(|error| Error::Malformed(error.to_string()))?;
-        if sealing.algorithm != ALGORITHM {
-            return Err(Error::Invalid(format!("the algorithm must be {ALGORITHM}")));
-        }
         let auth_data = sealing.auth_data.get();
         if !auth_data.starts_with('{') {
             return Err(Error::Malformed("auth_data must be an object".to_owned()));

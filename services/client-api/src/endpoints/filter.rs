@@ -1,8 +1,10 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#filtering>
 
 use axum::{Json, Router};
-use luxchat_http::{Endpoints, Matrix, MatrixWithBody, Reply};
-use ruma::api::client::filter::{create_filter::v3 as create_filter, get_filter::v3 as get_filter};
+use luxchat_http::{ApiError, Endpoints, Matrix, MatrixWithBody, Reply};
+use ruma::api::client::filter::{
+    EventFormat, create_filter::v3 as create_filter, get_filter::v3 as get_filter,
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -24,6 +26,12 @@ async fn create(
     MatrixWithBody { request, body }: MatrixWithBody<create_filter::Request>,
 ) -> Answer<create_filter::Response> {
     session.check_is(&request.user_id)?;
+    if !matches!(
+        request.filter.event_format,
+        EventFormat::Client | EventFormat::Federation
+    ) {
+        return Err(ApiError::invalid_param("event_format is client or federation").into());
+    }
     let id = state.accounts.create_filter(&session, &body).await?;
     Ok(Reply(create_filter::Response::new(id)))
 }
@@ -58,6 +66,9 @@ mod tests {
         assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
         let broken = server.post(path, &alice, json!({ "room": 7 })).await;
         assert_eq!(broken.error(), (400, "M_BAD_JSON"));
+        let unknown = json!({ "event_format": "none" });
+        let unknown = server.post(path, &alice, unknown).await;
+        assert_eq!(unknown.error(), (400, "M_INVALID_PARAM"));
         let bob = server.user("bob").await;
         let stolen = server.get(&format!("{path}/{id}"), &bob).await;
         assert_eq!(stolen.error(), (403, "M_FORBIDDEN"));
