@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use luxchat_store::{CountUnread, PUSH_RULES, Position, ReadTx, RoomAccountData, RoomNid, Store, UserNid, UserRoom, push_rules_content};
+use luxchat_store::{
+    CountUnread, PUSH_RULES, Position, ReadTx, RoomAccountData, RoomNid, Store, UserNid, UserRoom,
+    push_rules_content,
+};
 use ruma::{
     RoomId, UserId,
     api::client::{
@@ -312,7 +315,7 @@ fn account_data_event<T>(event_type: &str, content: &RawValue) -> Result<Raw<T>>
 
 fn default_push_rules<T>(user_id: &UserId) -> Result<Raw<T>> {
     let rules = luxchat_store::default_push_rules(user_id);
-    account_data_event(PUSH_RULES, &*push_rules_content(rules)?)
+    account_data_event(PUSH_RULES, &push_rules_content(rules)?)
 }
 
 /// Users whose messages and invites a user does not want to see.

@@ -68,7 +68,7 @@ impl Pass<'_, '_> {
 
 fn event(sender: OwnedUserId, shown: Shown) -> Result<Raw<PresenceEvent>> {
     #[derive(Serialize)]
-    struct Event {
+    struct Written {
         content: Content,
         sender: OwnedUserId,
         #[serde(rename = "type")]
@@ -83,7 +83,7 @@ fn event(sender: OwnedUserId, shown: Shown) -> Result<Raw<PresenceEvent>> {
         #[serde(skip_serializing_if = "Option::is_none")]
         status_msg: Option<String>,
     }
-    raw(&Event {
+    raw(&Written {
         content: Content {
             currently_active: shown.currently_active,
             last_active_ago: shown.last_active_ago,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use luxchat_store::{ReadTx, RoomNid, StateSelection, UserNid};
 use ruma::{OwnedRoomId, events::room::member::MembershipState};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{ListExtra, SlidingRequest};
 use crate::{Result, client_event::Fields};
@@ -57,11 +58,12 @@ impl Groups {
 
 fn tags(content: &str) -> HashSet<String> {
     #[derive(Deserialize)]
-    struct Content {
-        tags: BTreeMap<String, IgnoredAny>,
+    struct Content<'a> {
+        #[serde(borrow)]
+        tags: BTreeMap<String, &'a RawValue>,
     }
     // Clients write this; what makes no sense names no tags.
-    let content = serde_json::from_str::<Content>(content);
+    let content = serde_json::from_str::<Content<'_>>(content);
     content.map_or_else(
         |_| HashSet::new(),
         |content| content.tags.into_keys().collect(),

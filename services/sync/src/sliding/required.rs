@@ -13,11 +13,14 @@ const LAZY: &str = "$LAZY";
 const MEMBER: &str = "m.room.member";
 
 /// Pairs of event type and state key, `*` standing for any.
+type Pairs = BTreeSet<(String, String)>;
+
+/// Pairs that are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Required {
-    pairs: BTreeSet<(String, String)>,
+    pairs: Pairs,
     /// What else is wanted: of the first pairs those that are not among the second.
-    exceptions: BTreeSet<(BTreeSet<(String, String)>, BTreeSet<(String, String)>)>,
+    exceptions: BTreeSet<(Pairs, Pairs)>,
     /// The memberships without which the client cannot show the timeline.
     pub(super) lazy: bool,
 }
@@ -61,7 +64,7 @@ impl Required {
 
     /// Whether an entry is asked for.
     pub(super) fn wants(&self, event_type: &str, state_key: &str) -> bool {
-        let is_among = |pairs: &BTreeSet<(String, String)>| {
+        let is_among = |pairs: &Pairs| {
             pairs.iter().any(|(wanted_type, wanted_key)| {
                 (wanted_type == ANY || wanted_type == event_type)
                     && (wanted_key == ANY || wanted_key == state_key)
