@@ -72,6 +72,7 @@ pub(crate) fn accounts(config: &Config) -> Result<accounts::Config> {
     let registration = accounts::Registration {
         open: registration.open,
         token: registration.tokens,
+        guests: registration.guests,
         shared_secret,
     };
     Ok(accounts::Config {
@@ -147,6 +148,7 @@ pub(crate) fn client_api(config: &Config) -> Result<client_api::Config> {
         anonymous_profile_lookups: config.client.anonymous_profile_lookups,
         max_concurrent_requests: limits.concurrent_requests,
         rate_limits: rate_limits(limits),
+        turn: config.turn.as_ref().map(turn).transpose()?,
         support: config.support.as_ref().map(support),
         ..Default::default()
     })
@@ -168,6 +170,17 @@ fn support(support: &config::Support) -> client_api::Support {
         security_email: support.security_email.clone(),
         page: support.page.as_ref().map(ToString::to_string),
     }
+}
+
+/// # Errors
+///
+/// When the secret cannot be read.
+fn turn(turn: &config::Turn) -> Result<client_api::Turn> {
+    Ok(client_api::Turn {
+        uris: turn.uris.clone(),
+        shared_secret: secret(&turn.shared_secret_file)?,
+        lifetime: Duration::from_secs(turn.lifetime_seconds),
+    })
 }
 
 /// A limit of 0 is none, and says nothing about the other: passwords must not become easier to guess because users may ask

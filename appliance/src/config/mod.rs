@@ -16,6 +16,7 @@ mod rooms;
 mod sample;
 mod server_notices;
 mod support;
+mod turn;
 mod user_directory;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub use self::{
     sample::SAMPLE,
     server_notices::ServerNotices,
     support::Support,
+    turn::Turn,
     user_directory::UserDirectory,
 };
 
@@ -78,6 +80,9 @@ pub struct Config {
     /// Whom users can ask for help.
     #[serde(default)]
     pub support: Option<Support>,
+    /// The TURN server for calls, if there is one.
+    #[serde(default)]
+    pub turn: Option<Turn>,
     /// Whom users can find.
     #[serde(default)]
     pub user_directory: UserDirectory,
@@ -211,6 +216,9 @@ impl Config {
         }
         if let Some(email) = &self.email {
             email.check()?;
+        }
+        if let Some(turn) = &self.turn {
+            turn.check()?;
         }
         self.media.check()?;
         self.registration.check()
