@@ -35,6 +35,7 @@ def running(appliance, folder):
     limits = "[limits]\nrequests_per_user = 0\nlogins_per_address = 0\n"
     text = re.sub(r"(?ms)^\[limits\]$.*?(?=^\[|\Z)", "", text) + limits
     text = text.replace("[registration]\n", f'[registration]\nshared_secret_file = "{secret}"\n')
+    text += f'[turn]\nuris = ["turn:turn.example.org"]\nshared_secret_file = "{secret}"\n'
     with open(config, "w", encoding="utf-8") as file:
         file.write(text)
     address = tomllib.loads(text)["client"]["listen"]
