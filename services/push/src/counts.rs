@@ -47,7 +47,7 @@ impl Push {
     /// What a local user has not read of a room that they are joined to.
     pub(crate) fn count(&self, tx: &ReadTx<'_>, user: UserNid, room: RoomNid) -> Result<Unread> {
         let rules = self.rules_of(tx, user)?;
-        let outcome = match rules.profile.outcome(&*self.room_id(tx, room)?) {
+        let outcome = match rules.profile.outcome(&self.room_id(tx, room)?) {
             Outcome::Nothing => return Ok(Unread::default()),
             outcome if !ignores_somebody(tx, &rules, room)? => outcome,
             _ => Outcome::Depends,

@@ -118,6 +118,8 @@ async fn what_notifies_is_told_by_its_id_alone() {
     let (_stop, _running) = run(&world);
     set(&world, user, &origin).await;
     let event = world.say(bob(), "hello alice").await;
+    gateway.told(1).await;
+    // What a user sends says that they have read.
     world.say(alice(), "mine").await;
     let last = world.say(carol(), "again").await;
     let told = gateway.told(2).await;

@@ -205,7 +205,7 @@ impl Dispatcher {
                 push.look_at_room(tx, room, stretch, &members, &mut found)?;
             }
             for user in users {
-                push.look_at_invites(tx, user, after, &mut found)?;
+                look_at_invites(tx, user, after, &mut found)?;
             }
             Ok::<_, crate::Error>(found)
         };
@@ -243,13 +243,12 @@ impl Push {
     ) -> Result<()> {
         let is_known = known.contains_key(&room) && !tx.has_membership_change(room, stretch)?;
         let fresh;
-        let members = match known.get(&room).filter(|_| is_known) {
-            Some(members) => members,
-            None => {
-                fresh = tx.pushed_members(room)?;
-                found.members.push((room, fresh.clone()));
-                &fresh
-            }
+        let members = if let Some(members) = known.get(&room).filter(|_| is_known) {
+            members
+        } else {
+            fresh = tx.pushed_members(room)?;
+            found.members.push((room, fresh.clone()));
+            &fresh
         };
         if members.is_empty() {
             return Ok(());
@@ -291,18 +290,17 @@ impl Push {
         }
         Ok(())
     }
+}
 
-    fn look_at_invites(
-        &self,
-        tx: &ReadTx<'_>,
-        user: UserNid,
-        after: Position,
-        found: &mut Found,
-    ) -> Result<()> {
-        for candidate in tx.invites_after(user, after)? {
-            // The rules are asked when it is delivered: an invite is nothing that comes by the thousand.
-            found.notified.push((user, candidate));
-        }
-        Ok(())
+/// The rules are asked when it is delivered: an invite is nothing that comes by the thousand.
+fn look_at_invites(
+    tx: &ReadTx<'_>,
+    user: UserNid,
+    after: Position,
+    found: &mut Found,
+) -> Result<()> {
+    for candidate in tx.invites_after(user, after)? {
+        found.notified.push((user, candidate));
     }
+    Ok(())
 }

@@ -46,7 +46,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 const ANSWER: usize = 64 * 1024;
 
 /// How long an unused connection is kept, and how many per gateway.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const IDLE_PER_GATEWAY: usize = 4;
 
 /// Sends notifications.

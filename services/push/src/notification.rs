@@ -67,7 +67,7 @@ struct Device<'a> {
 }
 
 #[derive(Deserialize)]
-struct Event<'a> {
+struct Fields<'a> {
     #[serde(rename = "type")]
     event_type: String,
     sender: String,
@@ -87,7 +87,7 @@ impl Push {
         verdict: &Verdict,
     ) -> Result<Bytes> {
         let invalid = |error: serde_json::Error| luxchat_store::Error::invalid("event", error);
-        let event: Event<'_> = serde_json::from_str(&row.json).map_err(invalid)?;
+        let event: Fields<'_> = serde_json::from_str(&row.json).map_err(invalid)?;
         let room_id = tx.room_id(row.room)?;
         let settings = &pusher.settings;
         let data: Value = serde_json::from_str(&settings.data).map_err(invalid)?;
@@ -137,7 +137,7 @@ fn details<'a>(
     tx: &ReadTx<'_>,
     pusher: &Pusher,
     row: &ClientRow,
-    event: &Event<'a>,
+    event: &Fields<'a>,
 ) -> Result<Details<'a>> {
     let field = |event_type: StateEventType, state_key: &str, field: &str| -> Result<_> {
         let state = tx.current_state_event(row.room, &event_type, state_key)?;

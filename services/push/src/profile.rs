@@ -1,5 +1,7 @@
 //! What a user's rules come to in a room, without looking at its events.
 
+use std::collections::HashSet;
+
 use luxchat_store::default_push_rules;
 use ruma::{
     RoomId, UserId,
@@ -23,6 +25,10 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Profile {
     rules: Vec<Rule>,
+    /// Rooms that some rule names, in lower case.
+    rooms: HashSet<String>,
+    /// What the rules come to in all others.
+    elsewhere: Outcome,
     /// The default ones that come before those that notify of everything.
     default_highlights: Vec<String>,
     /// The default ones, all of them.
@@ -62,14 +68,32 @@ impl Profile {
             .iter()
             .filter(enabled)
             .filter(|rule| !is_underride(rule));
-        Self {
-            rules: rules.iter().filter(enabled).map(Rule::new).collect(),
+        let rules: Vec<Rule> = rules.iter().filter(enabled).map(Rule::new).collect();
+        let rooms = rules.iter().filter_map(|rule| match &rule.scope {
+            Scope::SomeOf(room) | Scope::AllOf(room) => Some(room.to_lowercase()),
+            Scope::Some | Scope::All | Scope::None => None,
+        });
+        let mut profile = Self {
+            rooms: rooms.collect(),
+            rules,
+            elsewhere: Outcome::Depends,
             default_highlights: highlights.map(meaning).collect(),
             default: default.iter().filter(enabled).map(meaning).collect(),
+        };
+        profile.elsewhere = profile.evaluate("");
+        profile
+    }
+
+    /// What the rules come to in a room.
+    pub(crate) fn outcome(&self, room_id: &RoomId) -> Outcome {
+        if self.rooms.is_empty() || !self.rooms.contains(&room_id.as_str().to_lowercase()) {
+            self.elsewhere
+        } else {
+            self.evaluate(room_id.as_str())
         }
     }
 
-    pub(crate) fn outcome(&self, room_id: &RoomId) -> Outcome {
+    fn evaluate(&self, room_id: &str) -> Outcome {
         let mut rules: Vec<&Rule> = Vec::with_capacity(self.rules.len());
         for rule in &self.rules {
             let (applies, to_all) = rule.applies_in(room_id);
@@ -110,13 +134,13 @@ impl Rule {
     }
 
     /// Whether the rule can apply to events of a room, and whether it applies to all of them.
-    fn applies_in(&self, room_id: &RoomId) -> (bool, bool) {
+    fn applies_in(&self, room_id: &str) -> (bool, bool) {
         match &self.scope {
             Scope::Some => (true, false),
             Scope::All => (true, true),
-            Scope::SomeOf(room) => (room_id.as_str().eq_ignore_ascii_case(room), false),
+            Scope::SomeOf(room) => (room_id.eq_ignore_ascii_case(room), false),
             Scope::AllOf(room) => {
-                let is_it = room_id.as_str().eq_ignore_ascii_case(room);
+                let is_it = room_id.eq_ignore_ascii_case(room);
                 (is_it, is_it)
             }
             Scope::None => (false, false),
@@ -140,8 +164,9 @@ fn meaning(rule: AnyPushRuleRef<'_>) -> String {
 
 fn scope(rule: AnyPushRuleRef<'_>) -> Scope {
     match rule {
-        AnyPushRuleRef::Override(rule) => conditional(&rule.conditions),
-        AnyPushRuleRef::Underride(rule) => conditional(&rule.conditions),
+        AnyPushRuleRef::Override(rule) | AnyPushRuleRef::Underride(rule) => {
+            conditional(&rule.conditions)
+        }
         AnyPushRuleRef::Room(rule) => Scope::AllOf(rule.rule_id.to_string()),
         _ => Scope::Some,
     }

@@ -51,8 +51,8 @@ pub struct ThreadEvent {
     pub notifies: bool,
 }
 
-/// At most this many unread events in threads of one room are told apart, the newest.
-const THREAD_EVENTS: u32 = 10_000;
+/// At most this many unread events in threads of one room are told apart, the newest: a client shows "99+" long before.
+const THREAD_EVENTS: u32 = 2_000;
 
 impl ReadTx<'_> {
     /// Up to where a local user has read a room that they are joined to.
@@ -196,8 +196,7 @@ impl WriteTx<'_> {
             let unread = events
                 .iter()
                 .filter(|event| event.pos <= state.main)
-                .filter(|event| !state.is_read(event.pos, Some(&event.root)))
-                .last();
+                .rfind(|event| !state.is_read(event.pos, Some(&event.root)));
             let all = unread.map_or(state.main, |oldest| oldest.pos - 1);
             self.read_all(user, room, all)?;
             state.all = state.all.max(all);
