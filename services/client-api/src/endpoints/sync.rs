@@ -157,6 +157,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn events_come_as_servers_send_them_where_that_is_asked_for() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let room = server.room(&alice, json!({})).await;
+        let filter = "%7B%22event_format%22%3A%22federation%22%7D";
+        let path = format!("{SYNC}?filter={filter}");
+        let synced = server.get(&path, &alice).await.ok();
+        let event = &synced["rooms"]["join"][&room]["timeline"]["events"][1];
+        assert!(event["auth_events"].is_array() && event["signatures"].is_object());
+        assert!(event.get("event_id").is_none());
+    }
+
+    #[tokio::test]
     async fn a_room_left_and_forgotten_is_told_once_more() {
         let server = Server::new();
         let alice = server.user("alice").await;

@@ -177,7 +177,7 @@ impl SlidingPass<'_, '_> {
                 };
                 (detail.required.read(tx, room)?, all)
             }
-            Some(after) => self.changed_state(room, after, detail)?,
+            Some(after) => self.changed_state(room, after, timeline, detail)?,
         };
         detail.required.add_members(tx, room, senders, &mut rows)?;
         Ok((rows, affected))
@@ -187,9 +187,12 @@ impl SlidingPass<'_, '_> {
         &self,
         room: RoomNid,
         after: Position,
+        timeline: &Timeline,
         detail: &Detail,
     ) -> Result<(Vec<ClientRow>, Affected)> {
         let tx = self.base.tx;
+        // As long as it misses nothing, a client that loads members lazily keeps those that it knows up to date.
+        let with_members = detail.required.lazy && !timeline.is_limited;
         let before = &self.known.rooms[&room].required;
         let mut rows = if *before == detail.required {
             Vec::new()
@@ -206,7 +209,8 @@ impl SlidingPass<'_, '_> {
                 _ => {}
             }
             let is_there = rows.iter().any(|other| other.nid == row.nid);
-            if !is_there && detail.required.wants_row(&row)? {
+            let is_wanted = row.is_membership && with_members || detail.required.wants_row(&row)?;
+            if !is_there && is_wanted {
                 rows.push(row);
             }
         }
