@@ -51,6 +51,9 @@ const UPDATE_PERIOD: Duration = Duration::from_secs(20);
 /// How often the box lets go of what has served its time.
 const MAINTENANCE_PERIOD: Duration = Duration::from_hours(1);
 
+/// How often events are looked for that are to be tried again.
+const RETRY_PERIOD: Duration = Duration::from_secs(30);
+
 /// How often erased and outdated media go.
 const MEDIA_PERIOD: Duration = Duration::from_mins(1);
 
@@ -154,6 +157,10 @@ impl Appliance {
         // Last: whoever reads here that the box is ready may use all the others.
         listeners.observers(sockets.admin, admin_api::observe(admin));
 
+        if config.registration.guests {
+            let services = services.client_services();
+            lifecycle.spawn(client_api::keep_guests_out(services, lifecycle.stopping()));
+        }
         first_members_list(&federation, updates.as_deref()).await;
         start_background(&lifecycle, &store, &federation, updates.as_ref(), services);
         let (counting, stop) = (metrics.keep_counting(), lifecycle.stopping());
@@ -379,7 +386,12 @@ impl Services {
     }
 
     fn client_router(&self, config: &Config) -> Result<Router> {
-        let services = client_api::Services {
+        let config = settings::client_api(config)?;
+        Ok(client_api::router(self.client_services(), config))
+    }
+
+    fn client_services(&self) -> client_api::Services {
+        client_api::Services {
             store: self.store.clone(),
             accounts: self.accounts.clone(),
             rooms: self.rooms.clone(),
@@ -393,9 +405,7 @@ impl Services {
             push: self.push.clone(),
             application_services: self.application_services.clone(),
             federation: self.federation.clone(),
-        };
-        let config = settings::client_api(config)?;
-        Ok(client_api::router(services, config))
+        }
     }
 
     fn federation_router(&self, directory: Option<Router>) -> Router {
@@ -462,6 +472,17 @@ impl Services {
             if let Err(error) = self.rooms.forget_old_transactions().await {
                 warn!(%error, "the maintenance of client transactions failed");
             }
+        }
+    }
+}
+
+/// Tries events again that arrived without what they build upon.
+async fn retry_waiting_events(rooms: Rooms) {
+    let mut ticks = tokio::time::interval(RETRY_PERIOD);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = rooms.retry_waiting().await {
+            warn!(%error, "events that wait could not be tried again");
         }
     }
 }
@@ -582,6 +603,11 @@ fn start_background(
     lifecycle.spawn(async move {
         media.log_thumbnailer().await;
         sweep_stop.run_until_cancelled(keep_media(media)).await;
+    });
+    let (rooms, retry_stop) = (services.rooms.clone(), stop());
+    lifecycle.spawn(async move {
+        let retries = retry_waiting_events(rooms);
+        retry_stop.run_until_cancelled(retries).await;
     });
     let (sync, index_stop) = (services.sync.clone(), stop());
     lifecycle.spawn(async move {

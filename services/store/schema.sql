@@ -258,6 +258,10 @@ CREATE TABLE filters (
     UNIQUE (user_nid, definition)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE guests (
+    user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES accounts
+) STRICT;
+
 CREATE TABLE highlights (
     user_nid INTEGER NOT NULL REFERENCES users,
     room_nid INTEGER NOT NULL REFERENCES rooms,
@@ -697,6 +701,17 @@ CREATE TABLE users (
     server_nid INTEGER NOT NULL REFERENCES servers
 ) STRICT;
 
+CREATE TABLE waiting_pdus (
+    room_nid   INTEGER NOT NULL REFERENCES rooms,
+    event_id   TEXT NOT NULL,
+    server_nid INTEGER NOT NULL REFERENCES servers,
+    json       TEXT NOT NULL,
+    -- How often it was tried, and when it is next (milliseconds since the Unix epoch).
+    attempts   INTEGER NOT NULL,
+    retry_ts   INTEGER NOT NULL,
+    PRIMARY KEY (room_nid, event_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE INDEX account_data_by_seq ON account_data (user_nid, seq);
 
 CREATE INDEX aliases_by_room ON aliases (room_nid);
@@ -800,3 +815,7 @@ CREATE INDEX token_pairs_by_replaced ON token_pairs (replaces_nid) WHERE replace
 CREATE INDEX url_previews_by_expiry ON url_previews (expires_ts);
 
 CREATE INDEX users_by_server ON users (server_nid);
+
+CREATE INDEX waiting_pdus_by_server ON waiting_pdus (server_nid);
+
+CREATE INDEX waiting_pdus_by_time ON waiting_pdus (retry_ts);

@@ -57,7 +57,11 @@ impl Rooms {
         let rooms = self.clone();
         let request = join.clone();
         let local = self.store.write(move |tx| rooms.join_here(tx, &request));
-        match local.await {
+        let local = local.await;
+        let local = self
+            .once_signed(&join.room_id, local, |_| Local::Done)
+            .await;
+        match local {
             Ok(Local::Done) => Ok(()),
             Ok(Local::Elsewhere) | Err(Error::RoomNotResident(_)) => {
                 self.enter_elsewhere(join, MembershipState::Join).await
@@ -75,7 +79,8 @@ impl Rooms {
         let rooms = self.clone();
         let request = knock.clone();
         let local = self.store.write(move |tx| rooms.knock_here(tx, &request));
-        match local.await {
+        let local = self.once_signed(&knock.room_id, local.await, drop).await;
+        match local {
             Err(Error::RoomNotResident(_)) => {
                 self.enter_elsewhere(knock, MembershipState::Knock).await
             }
@@ -138,10 +143,11 @@ impl Rooms {
             .await?;
         let mut via = join.via;
         via.extend(known.inviter);
+        via.retain(|server| server != self.server_name());
         if via.is_empty() {
             via = known.residents;
+            via.retain(|server| server != self.server_name());
         }
-        via.retain(|server| server != self.server_name());
         let mut seen = std::collections::HashSet::new();
         via.retain(|server| seen.insert(server.clone()));
         if via.is_empty() {

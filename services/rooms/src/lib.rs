@@ -33,6 +33,7 @@ mod missing_events;
 mod ordering;
 mod outliers;
 mod peer_view;
+mod policy_server;
 mod power;
 mod presets;
 mod profile;
@@ -55,6 +56,7 @@ mod server_acl;
 mod stripped_state;
 mod upgrade;
 mod version;
+mod waiting;
 
 #[cfg(test)]
 mod random_graphs;
@@ -69,6 +71,7 @@ pub use self::{
     error::{Error, Result},
     join::Join,
     membership::Moderate,
+    policy_server::Unsigned,
     receive::Received,
     receive_error::PduError,
     rooms::{Config, Rooms},

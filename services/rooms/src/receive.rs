@@ -135,7 +135,7 @@ impl Rooms {
     }
 
     /// Whether this server takes in events of the room, and from the origin.
-    async fn admit(&self, inbound: &Inbound) -> Result<(), PduError> {
+    pub(crate) async fn admit(&self, inbound: &Inbound) -> Result<(), PduError> {
         let (room, origin) = (inbound.room.nid, inbound.origin.clone());
         self.store
             .read(move |tx| {
@@ -182,16 +182,7 @@ impl Rooms {
                 continue;
             }
             let result = self.receive_until(deadline, inbound, next).await;
-            match &result {
-                Ok(()) => {}
-                Err(error) if error.is_passing() => return result,
-                Err(error) => tracing::warn!(
-                    origin = %inbound.origin,
-                    event_id = %next.event_id(),
-                    %error,
-                    "a PDU is dropped"
-                ),
-            }
+            let result = self.or_keep(inbound, next, result).await?;
             received.insert(next.event_id().to_owned(), result);
             left = rest;
         }
@@ -219,6 +210,29 @@ impl Rooms {
             .await
     }
 
+    /// What an origin is told of an event: one that lacks what it builds upon is kept here to be tried again. An error is
+    /// for all its events: it is to send them once more.
+    async fn or_keep(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+        result: Result<(), PduError>,
+    ) -> Result<Result<(), PduError>, PduError> {
+        let Err(error) = result else {
+            return Ok(result);
+        };
+        if error.is_passing() {
+            return Err(error);
+        }
+        let (origin, event_id) = (&inbound.origin, pdu.event_id());
+        if error.may_heal() && self.keep_waiting(inbound, pdu).await? {
+            tracing::info!(%origin, %event_id, %error, "an event waits");
+            return Ok(Ok(()));
+        }
+        tracing::warn!(%origin, %event_id, %error, "a PDU is dropped");
+        Ok(Err(error))
+    }
+
     /// Takes in one event, unless its origin takes too long to say what it builds upon. What was fetched by then stays.
     async fn receive_until(
         &self,
@@ -237,7 +251,12 @@ impl Rooms {
     ///
     /// Who sends an event tells what lies between it and what this server has. That is all that is asked for: an event
     /// whose parents its origin keeps to itself would be a way to have this server trust any state.
-    async fn receive_one(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<(), PduError> {
+    pub(crate) async fn receive_one(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+    ) -> Result<(), PduError> {
+        let pdu = &self.policy_signed_if_possible(inbound, pdu).await?;
         let mut step = self.place(inbound, pdu, HashMap::new()).await?;
         if step.is_missing() && !self.missing_parents(inbound, pdu).await?.is_empty() {
             self.fetch_missing_events(inbound, pdu).await?;
@@ -256,6 +275,7 @@ impl Rooms {
         inbound: &Inbound,
         pdu: &Arc<Pdu>,
     ) -> Result<(), PduError> {
+        let pdu = &self.policy_signed_if_possible(inbound, pdu).await?;
         let missing = self.missing_parents(inbound, pdu).await?;
         let gaps = self.states_after_missing(inbound, &missing).await?;
         let mut step = self.place(inbound, pdu, gaps.clone()).await?;

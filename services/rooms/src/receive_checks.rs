@@ -22,6 +22,9 @@ use crate::PduError;
 /// The largest text of a PDU that is parsed, in bytes: the largest PDU with room for whitespace and `unsigned`.
 const MAX_TEXT: usize = 256 * 1024;
 
+/// The longest name of a user, a room, a type or a state, in bytes; in older rooms in code points.
+const MAX_FIELD: usize = 255;
+
 /// PDUs verified by one blocking task.
 const VERIFY_BATCH: usize = 64;
 
@@ -87,7 +90,13 @@ pub(crate) fn check_format(
     object: CanonicalJsonObject,
     rules: &RoomVersionRules,
 ) -> Result<ParsedPdu, PduError> {
-    check_pdu_format(&object, &rules.event_format).map_err(PduError::Format)?;
+    if let Err(error) = check_pdu_format(&object, &rules.event_format) {
+        let lenient = shortened(&object, rules)
+            .is_some_and(|object| check_pdu_format(&object, &rules.event_format).is_ok());
+        if !lenient {
+            return Err(PduError::Format(error));
+        }
+    }
     if !rules.event_format.require_event_id && object.contains_key("event_id") {
         // It would be part of the hash that gives the event its id, and contradict it everywhere else.
         return Err(PduError::Format("unexpected field `event_id`".to_owned()));
@@ -97,6 +106,31 @@ pub(crate) fn check_format(
     let event_id =
         EventId::parse(format!("${hash}")).map_err(|error| PduError::Format(error.to_string()))?;
     Ok(ParsedPdu { event_id, object })
+}
+
+/// The event with the fields shortened that servers took for short enough before version 11 of rooms: they counted code
+/// points where the specification counts bytes, and there are rooms that build upon such events. `None` where none is.
+fn shortened(
+    object: &CanonicalJsonObject,
+    rules: &RoomVersionRules,
+) -> Option<CanonicalJsonObject> {
+    let is_older = !rules.redaction.content_field_redacts;
+    let mut shortened = None;
+    for field in ["room_id", "sender", "state_key", "type"] {
+        let Some(text) = string(object, field).filter(|text| text.len() > MAX_FIELD && is_older)
+        else {
+            continue;
+        };
+        if text.chars().count() > MAX_FIELD {
+            return None;
+        }
+        let end = (0..=MAX_FIELD)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))?;
+        let object = shortened.get_or_insert_with(|| object.clone());
+        object.insert(field.to_owned(), text[..end].into());
+    }
+    shortened
 }
 
 /// Checks the signatures with `keys`, then the content hash. This is work for a blocking thread.
@@ -239,7 +273,11 @@ mod tests {
     }
 
     fn parse(event: &Value) -> Result<ParsedPdu, PduError> {
-        let rules = RoomVersionId::V11.rules().unwrap();
+        parse_in(&RoomVersionId::V11, event)
+    }
+
+    fn parse_in(version: &RoomVersionId, event: &Value) -> Result<ParsedPdu, PduError> {
+        let rules = version.rules().unwrap();
         check_format(parse_object(&to_raw_value(event).unwrap())?, &rules)
     }
 
@@ -259,6 +297,26 @@ mod tests {
             let mut event = event();
             event["content"]["n"] = number;
             assert!(matches!(parse(&event), Err(PduError::Format(_))));
+        }
+    }
+
+    #[test]
+    fn in_older_rooms_code_points_count() {
+        let with = |state_key: String| {
+            let mut event = event();
+            event["state_key"] = state_key.into();
+            event
+        };
+        let long = with("💥".repeat(70));
+        assert!(matches!(parse(&long), Err(PduError::Format(_))));
+        let parsed = parse_in(&RoomVersionId::V10, &long).unwrap();
+        assert_eq!(
+            string(&parsed.object, "state_key"),
+            long["state_key"].as_str()
+        );
+        for too_long in ["💥".repeat(256), "x".repeat(256)] {
+            let too_long = parse_in(&RoomVersionId::V10, &with(too_long));
+            assert!(matches!(too_long, Err(PduError::Format(_))));
         }
     }
 

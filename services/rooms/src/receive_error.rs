@@ -61,6 +61,11 @@ impl PduError {
         }
     }
 
+    /// Whether the PDU may be taken in once more is known of what it builds upon.
+    pub(crate) fn may_heal(&self) -> bool {
+        matches!(self, Self::MissingAncestor(_) | Self::Limit(_))
+    }
+
     pub(crate) fn task(error: tokio::task::JoinError) -> Self {
         Self::Internal(error.to_string())
     }

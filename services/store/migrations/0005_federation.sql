@@ -41,3 +41,18 @@ CREATE TABLE received_transactions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX received_transactions_by_age ON received_transactions (received_ts);
+
+-- Events that arrived without what they build upon, and are tried again.
+CREATE TABLE waiting_pdus (
+    room_nid   INTEGER NOT NULL REFERENCES rooms,
+    event_id   TEXT NOT NULL,
+    server_nid INTEGER NOT NULL REFERENCES servers,
+    json       TEXT NOT NULL,
+    -- How often it was tried, and when it is next (milliseconds since the Unix epoch).
+    attempts   INTEGER NOT NULL,
+    retry_ts   INTEGER NOT NULL,
+    PRIMARY KEY (room_nid, event_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX waiting_pdus_by_time ON waiting_pdus (retry_ts);
+CREATE INDEX waiting_pdus_by_server ON waiting_pdus (server_nid);

@@ -58,6 +58,7 @@ mod to_device;
 mod tx;
 mod unread;
 mod url_previews;
+mod waiting_pdus;
 mod writer;
 
 pub use self::{
@@ -104,4 +105,5 @@ pub use self::{
     tx::{ReadTx, WriteTx},
     unread::{CountUnread, DefaultRules, Unread, UnreadCount},
     url_previews::UrlPreview,
+    waiting_pdus::WaitingPdu,
 };

@@ -12,11 +12,13 @@ use ruma::{
     api::client::sync::sync_events::{
         DeviceLists, UnreadNotificationsCount,
         v3::{
-            self, Ephemeral, GlobalAccountData, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom,
-            Presence, RoomAccountData, RoomSummary, State, StateEvents, ToDevice,
+            self, GlobalAccountData, InvitedRoom, JoinedRoom, KnockedRoom, LeftRoom, Presence,
+            RoomAccountData, RoomSummary, State, StateEvents, ToDevice,
         },
     },
-    events::{AnyRoomAccountDataEvent, AnySyncStateEvent, AnySyncTimelineEvent},
+    events::{
+        AnyRoomAccountDataEvent, AnySyncEphemeralRoomEvent, AnySyncStateEvent, AnySyncTimelineEvent,
+    },
     serde::Raw,
 };
 use serde::Serialize;
@@ -85,13 +87,17 @@ struct Joined<'a> {
     #[serde(flatten)]
     state: StateFields<'a>,
     account_data: AccountData<'a>,
-    #[serde(skip_serializing_if = "Ephemeral::is_empty")]
-    ephemeral: &'a Ephemeral,
+    ephemeral: EphemeralEvents<'a>,
 }
 
 #[derive(Serialize)]
 struct AccountData<'a> {
     events: &'a [Raw<AnyRoomAccountDataEvent>],
+}
+
+#[derive(Serialize)]
+struct EphemeralEvents<'a> {
+    events: &'a [Raw<AnySyncEphemeralRoomEvent>],
 }
 
 #[derive(Serialize)]
@@ -173,7 +179,9 @@ impl<'a> Joined<'a> {
             account_data: AccountData {
                 events: &room.account_data.events,
             },
-            ephemeral: &room.ephemeral,
+            ephemeral: EphemeralEvents {
+                events: &room.ephemeral.events,
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Events that arrive before those they build upon.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use ruma::{RoomVersionId, events::StateEventType};
@@ -121,7 +121,7 @@ async fn what_was_said_while_a_server_was_away_takes_its_place() {
 }
 
 #[tokio::test]
-async fn without_its_ancestors_an_event_is_not_taken_in() {
+async fn without_its_ancestors_an_event_waits() {
     let nation = Nation::new();
     let (one, two) = (nation.server("one"), nation.server("two"));
     let (alice, bob) = (one.user("alice").await, two.user("bob").await);
@@ -130,11 +130,51 @@ async fn without_its_ancestors_an_event_is_not_taken_in() {
     one.outbox(&two).await;
     one.say(&alice, &room, "lost").await;
     one.say(&alice, &room, "left over").await;
-    let last = one.outbox(&two).await.pop().unwrap();
+    let mut pdus = one.outbox(&two).await;
+    let (last, lost) = (pdus.pop().unwrap(), pdus.pop().unwrap());
     // The keys are known from the join; the events are not to be had.
     let knows_nothing = axum::Router::new();
     nation.network.attach(one.name().to_owned(), knows_nothing);
-    two.receive_one(&one, last).await.unwrap_err();
+    two.receive_one(&one, last).await.unwrap();
+    assert!(two.bodies(&room).await.is_empty());
+    assert_eq!(two.rooms.retry_waiting().await.unwrap(), 0);
+    nation.clock.advance(Duration::from_mins(1));
+    assert_eq!(two.rooms.retry_waiting().await.unwrap(), 1);
+    assert!(two.bodies(&room).await.is_empty());
+
+    two.receive_one(&one, lost).await.unwrap();
+    nation.clock.advance(Duration::from_mins(10));
+    assert_eq!(two.rooms.retry_waiting().await.unwrap(), 1);
+    assert_eq!(two.bodies(&room).await, ["lost", "left over"]);
+    nation.clock.advance(Duration::from_hours(24));
+    assert_eq!(two.rooms.retry_waiting().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_event_does_not_wait_for_ever() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V12).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    one.outbox(&two).await;
+    one.say(&alice, &room, "lost").await;
+    let knows_nothing = axum::Router::new();
+    nation.network.attach(one.name().to_owned(), knows_nothing);
+    // More than a room keeps: the rest is refused.
+    let mut kept = 0;
+    for number in 0..105 {
+        one.say(&alice, &room, &number.to_string()).await;
+        let last = one.outbox(&two).await.pop().unwrap();
+        kept += usize::from(two.receive_one(&one, last).await.is_ok());
+    }
+    assert_eq!(kept, 100);
+    let mut tried = 0;
+    for _ in 0..50 {
+        nation.clock.advance(Duration::from_hours(6));
+        tried += two.rooms.retry_waiting().await.unwrap();
+    }
+    assert_eq!(tried, 400);
     assert!(two.bodies(&room).await.is_empty());
 }
 

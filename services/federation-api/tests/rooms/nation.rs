@@ -30,7 +30,7 @@ use tempfile::TempDir;
 /// Servers that reach each other.
 pub(crate) struct Nation {
     pub(crate) network: MemoryNetwork,
-    clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 /// One of them.
