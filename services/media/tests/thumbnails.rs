@@ -1,5 +1,6 @@
 //! Thumbnails of what was uploaded, by workers in processes of their own: this program, started with one argument.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
 use std::{

@@ -48,7 +48,10 @@ pub(crate) fn thumbnails(bytes: &[u8], wanted: &[Wanted]) -> Result<Vec<Made>, F
                 Some(kind) if wanted.covers(image.width(), image.height()) => {
                     Ok(Made::Original(kind))
                 }
-                _ => thumbnail(&image, orientation, wanted).map(Made::Thumbnail),
+                _ => {
+                    let small = shrink(&image, orientation, wanted)?;
+                    encode(small, format == ImageFormat::Png).map(Made::Thumbnail)
+                }
             }
         })
         .collect()
@@ -91,11 +94,11 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientatio
     Ok((image, orientation))
 }
 
-fn thumbnail(
+fn shrink(
     image: &DynamicImage,
     orientation: Orientation,
     wanted: Wanted,
-) -> Result<Picture, Failure> {
+) -> Result<DynamicImage, Failure> {
     let plan = wanted.plan(image.width(), image.height());
     let (left, top, width, height) = plan.part;
     let options = ResizeOptions::new()
@@ -106,17 +109,14 @@ fn thumbnail(
         .resize(image, &mut small, &options)
         .map_err(|_| Failure::Unsupported)?;
     small.apply_orientation(orientation);
-    encode(small)
+    Ok(plain(small))
 }
 
-/// JPEG, unless something shines through.
-fn encode(image: DynamicImage) -> Result<Picture, Failure> {
+/// JPEG, but PNG where something shines through, and where the original is `lossless`: lines and letters stay sharp.
+fn encode(image: DynamicImage, lossless: bool) -> Result<Picture, Failure> {
     let (width, height) = (image.width(), image.height());
     let mut bytes = Vec::new();
-    let has_alpha = image.color().has_alpha();
-    let transparent = has_alpha.then(|| image.to_rgba8());
-    let transparent = transparent.filter(|image| image.pixels().any(|pixel| pixel[3] < u8::MAX));
-    let kind = if let Some(image) = transparent {
+    let kind = if lossless || shines_through(&image) {
         let (compression, filter) = (CompressionType::Fast, PngFilter::Adaptive);
         let encoder = PngEncoder::new_with_quality(&mut bytes, compression, filter);
         image.write_with_encoder(encoder).map_err(failure)?;
@@ -136,6 +136,21 @@ fn encode(image: DynamicImage) -> Result<Picture, Failure> {
         height,
         bytes,
     })
+}
+
+/// The same in 8 bits for each colour, which is all that a screen shows.
+fn plain(image: DynamicImage) -> DynamicImage {
+    match image {
+        DynamicImage::ImageLuma16(_) => DynamicImage::ImageLuma8(image.into_luma8()),
+        DynamicImage::ImageLumaA16(_) => DynamicImage::ImageLumaA8(image.into_luma_alpha8()),
+        DynamicImage::ImageRgb16(_) => DynamicImage::ImageRgb8(image.into_rgb8()),
+        DynamicImage::ImageRgba16(_) => DynamicImage::ImageRgba8(image.into_rgba8()),
+        other => other,
+    }
+}
+
+fn shines_through(image: &DynamicImage) -> bool {
+    image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel[3] < u8::MAX)
 }
 
 fn turns(orientation: Orientation) -> bool {

@@ -38,15 +38,15 @@ async fn every_kind_is_scaled_and_keeps_its_looks() {
     let thumbnailer = thumbnailer();
     let flag = flag(800, 600);
     let images = [
-        encode(&flag, ImageFormat::Jpeg),
-        encode(&flag, ImageFormat::Png),
-        encode(&flag, ImageFormat::WebP),
-        animation(800, 600, 3),
+        (encode(&flag, ImageFormat::Jpeg), ImageType::Jpeg),
+        (encode(&flag, ImageFormat::Png), ImageType::Png),
+        (encode(&flag, ImageFormat::WebP), ImageType::Jpeg),
+        (animation(800, 600, 3), ImageType::Jpeg),
     ];
-    for (number, image) in images.iter().enumerate() {
+    for (number, (image, kind)) in images.iter().enumerate() {
         let picture = small(&thumbnailer, image).await.unwrap();
         assert_eq!((picture.width, picture.height), (320, 240), "{number}");
-        assert_eq!(picture.kind, ImageType::Jpeg);
+        assert_eq!(picture.kind, *kind);
         let small = decoded(&picture);
         let colours = [(10, 200), (310, 200), (10, 5), (310, 5)];
         let colours = colours.map(|(x, y)| colour(&small, x, y));
@@ -106,6 +106,18 @@ async fn what_shines_through_still_does() {
         .into_rgba8();
     assert_eq!(small.get_pixel(10, 10).0, [255, 0, 0, 255]);
     assert_eq!(small.get_pixel(310, 10)[3], 0);
+}
+
+#[tokio::test]
+async fn sixteen_bits_become_eight() {
+    let image = image::ImageBuffer::from_fn(640, 480, |_, _| image::Rgb([u16::MAX, 0, 0]));
+    let mut bytes = Cursor::new(Vec::new());
+    let image = image::DynamicImage::ImageRgb16(image);
+    image.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    let picture = small(&thumbnailer(), bytes.get_ref()).await.unwrap();
+    let small = image::load_from_memory(&picture.bytes).unwrap();
+    assert_eq!(small.color(), image::ColorType::Rgb8);
+    assert_eq!(colour(&small.into_rgb8(), 10, 10), 'r');
 }
 
 /// A JPEG that was taken with the camera on its side, and says where and with what.

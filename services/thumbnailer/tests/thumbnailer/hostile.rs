@@ -220,7 +220,7 @@ fn zlib_of_zeros(count: u64) -> Vec<u8> {
     let mut stream = vec![0x78, 0x9c];
     stream.extend(bits.bytes);
     // Adler-32 of zeros: the first half stays 1, the second counts the bytes.
-    let sum = u32::try_from(length % 65_521).unwrap() << 16 | 1;
+    let sum = (u32::try_from(length % 65_521).unwrap() << 16) | 1;
     stream.extend(sum.to_be_bytes());
     stream
 }
@@ -238,7 +238,7 @@ impl Bits {
             if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
-            let bit = u8::try_from(bits >> at & 1).unwrap();
+            let bit = u8::try_from((bits >> at) & 1).unwrap();
             *self.bytes.last_mut().unwrap() |= bit << (self.used % 8);
             self.used += 1;
         }

@@ -1,5 +1,7 @@
 //! Thumbnails by workers in processes of their own, of good images and of hostile ones.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 mod good;
 mod hostile;
 
