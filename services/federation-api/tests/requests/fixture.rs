@@ -29,6 +29,7 @@ pub(crate) struct Server {
     pub(crate) rooms: Rooms,
     pub(crate) federation: Federation,
     pub(crate) typing: Typing,
+    pub(crate) presence: Presence,
     pub(crate) media: Media,
     pub(crate) router: Router,
     _folder: TempDir,
@@ -59,18 +60,24 @@ impl Server {
             luxchat_encryption::Config::default(),
         );
         let typing = Typing::new(store.clone());
+        let presence = Presence::new(store.clone(), true);
         let services = Services {
             store: store.clone(),
             accounts: Accounts::new(store.clone(), luxchat_accounts::Config::default()).unwrap(),
             rooms: rooms.clone(),
             encryption,
             typing: typing.clone(),
-            presence: Presence::new(store.clone(), true),
+            presence: presence.clone(),
             receipts: Receipts::new(store.clone()),
             media: Media::open(
                 store.clone(),
                 federation.clone(),
                 luxchat_media::Config::new(folder.path().join("media")),
+            )
+            .unwrap(),
+            application_services: luxchat_application_services::ApplicationServices::new(
+                store.clone(),
+                Vec::new(),
             )
             .unwrap(),
             federation: federation.clone(),
@@ -83,6 +90,7 @@ impl Server {
             rooms,
             federation,
             typing,
+            presence,
             media,
             router,
             _folder: folder,

@@ -8,6 +8,7 @@
 mod auth;
 mod fixture;
 mod media;
+mod presence;
 mod queries;
 mod sending;
 mod transactions;

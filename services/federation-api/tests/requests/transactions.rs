@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Server, code, two_servers};
 
-fn path(id: &str) -> String {
+pub(crate) fn path(id: &str) -> String {
     format!("/_matrix/federation/v1/send/{id}")
 }
 
-fn transaction(pdus: Vec<Value>, edus: Vec<Value>) -> Value {
+pub(crate) fn transaction(pdus: Vec<Value>, edus: Vec<Value>) -> Value {
     json!({ "origin": "a.lu", "origin_server_ts": 1, "pdus": pdus, "edus": edus })
 }
 
