@@ -10,6 +10,8 @@ pub struct Registration {
     pub open: bool,
     /// Whoever has a registration token from the operator.
     pub tokens: bool,
+    /// Guests: anybody, for an account with which they may do little.
+    pub guests: bool,
     /// Programs that know the secret in this file, through `/_synapse/admin/v1/register`.
     pub shared_secret_file: Option<PathBuf>,
     /// The shortest password that a user may choose, in characters.
@@ -21,6 +23,7 @@ impl Default for Registration {
         Self {
             open: false,
             tokens: false,
+            guests: false,
             shared_secret_file: None,
             password_min_length: 8,
         }

@@ -31,7 +31,23 @@ pub struct RegistrationProof {
 
 /// Exchanges under way: what each is for, by its id.
 #[derive(Debug)]
-pub(crate) struct Interactions(Expiring<String, Purpose>);
+pub(crate) struct Interactions(Expiring<String, Interaction>);
+
+#[derive(Clone, Debug)]
+struct Interaction {
+    purpose: Purpose,
+    /// What was done on a page of this server, instead of by the client.
+    done: Option<FallbackStage>,
+}
+
+/// A stage that was done on a page of this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FallbackStage {
+    /// Nothing but a click.
+    Dummy,
+    /// A registration token.
+    RegistrationToken(String),
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -104,6 +120,11 @@ impl Accounts {
         let (id, auth) = exchange.resume(auth)?;
         let token = match auth {
             AuthData::Dummy(_) if policy.open => None,
+            AuthData::FallbackAcknowledgement(_) => match exchange.done(&id) {
+                Some(FallbackStage::Dummy) => None,
+                Some(FallbackStage::RegistrationToken(token)) => Some(token),
+                None => return Err(exchange.unsupported(&id)),
+            },
             AuthData::RegistrationToken(proof) if policy.token => {
                 if !self.is_registration_token_valid(&proof.token).await? {
                     let message = "The registration token is not valid";
@@ -115,6 +136,31 @@ impl Accounts {
         };
         exchange.complete(&id);
         Ok(RegistrationProof { token })
+    }
+
+    /// Notes that a stage of a registration was done on a page of this server; `false` where the stage is none of those that
+    /// the site asks for, the exchange is over, or the token is not valid.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn complete_fallback(&self, session: &str, stage: FallbackStage) -> Result<bool> {
+        let policy = &self.inner.config.registration;
+        let is_right = match &stage {
+            FallbackStage::Dummy => policy.open,
+            FallbackStage::RegistrationToken(token) => {
+                policy.token && self.is_registration_token_valid(token).await?
+            }
+        };
+        let interactions = &self.inner.interactions.0;
+        let found = interactions.get(&session.to_owned(), self.now_ms());
+        let found = found.filter(|found| is_right && found.purpose == Purpose::Registration);
+        let Some(mut interaction) = found else {
+            return Ok(false);
+        };
+        interaction.done = Some(stage);
+        interactions.insert(session.to_owned(), interaction, self.now_ms());
+        Ok(true)
     }
 
     /// Makes sure that somebody who forgot their password may set a new one, by an e-mail address of theirs, and says whose
@@ -190,10 +236,10 @@ impl Exchange<'_> {
         let Some(id) = auth.session() else {
             return Ok((self.start(), auth));
         };
-        let purpose = self
+        let known = self
             .interactions()
             .get(&id.to_owned(), self.accounts.now_ms());
-        if purpose.as_ref() == Some(&self.purpose) {
+        if known.is_some_and(|known| known.purpose == self.purpose) {
             Ok((id.to_owned(), auth))
         } else {
             let message = "This authentication session is unknown or has expired";
@@ -204,8 +250,11 @@ impl Exchange<'_> {
     fn start(&self) -> String {
         let id = crate::secret::token("lxu");
         let now = self.accounts.now_ms();
-        self.interactions()
-            .insert(id.clone(), self.purpose.clone(), now);
+        let interaction = Interaction {
+            purpose: self.purpose.clone(),
+            done: None,
+        };
+        self.interactions().insert(id.clone(), interaction, now);
         id
     }
 
@@ -238,7 +287,15 @@ impl Exchange<'_> {
         Error::Interaction(Box::new(info))
     }
 
-    fn interactions(&self) -> &Expiring<String, Purpose> {
+    /// What was done on a page of this server.
+    fn done(&self, id: &str) -> Option<FallbackStage> {
+        let known = self
+            .interactions()
+            .get(&id.to_owned(), self.accounts.now_ms());
+        known?.done
+    }
+
+    fn interactions(&self) -> &Expiring<String, Interaction> {
         &self.accounts.inner.interactions.0
     }
 }

@@ -12,6 +12,7 @@ mod email;
 mod error;
 mod expiring;
 mod filters;
+mod guests;
 mod interactive;
 mod last_seen;
 mod login;
@@ -36,7 +37,7 @@ pub use self::{
     config::{Config, EmailConfig, PasswordCost, Registration},
     email::{EmailPurpose, EmailRequest},
     error::{Error, Result},
-    interactive::RegistrationProof,
+    interactive::{FallbackStage, RegistrationProof},
     login::{Login, NewDevice},
     registration::NewAccount,
     session::Session,

@@ -19,6 +19,8 @@ pub struct Config {
     pub max_concurrent_syncs: usize,
     /// How fast clients may ask; `None`: as fast as they can.
     pub rate_limits: Option<RateLimits>,
+    /// Whom users can ask for help, for `/.well-known/matrix/support`.
+    pub support: Option<Support>,
     /// The server that relays calls, if there is one.
     pub turn: Option<Turn>,
     /// Whether a request without a token may have other servers asked for their users' profiles. The specification lets
@@ -49,6 +51,19 @@ pub struct RateLimits {
     pub address: Rate,
     /// For each address, for logins and registrations: what a guesser of passwords may do.
     pub login: Rate,
+}
+
+/// Whom users can ask for help.
+#[derive(Clone, Debug, Default)]
+pub struct Support {
+    /// The e-mail address of those who run the server.
+    pub email: Option<String>,
+    /// Their Matrix id.
+    pub matrix_id: Option<ruma::OwnedUserId>,
+    /// The e-mail address for reports of weaknesses.
+    pub security_email: Option<String>,
+    /// The address of a page with more.
+    pub page: Option<String>,
 }
 
 /// A TURN server that shares a secret with this one.
@@ -89,6 +104,7 @@ impl Default for Config {
             max_concurrent_requests: 1_024,
             max_concurrent_syncs: 20_000,
             rate_limits: Some(RateLimits::default()),
+            support: None,
             turn: None,
             server_notices: None,
             synapse_admin_api: false,

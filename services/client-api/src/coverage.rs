@@ -53,7 +53,6 @@ const MISSING: &[&str] = &[
     "admin::get_user_info::v3",
     "appservice::request_ping::v1",
     "appservice::set_room_visibility::v3",
-    "discovery::discover_support",
     "media::create_content_async::v3",
     "media::create_mxc_uri::v1",
     "peeking::get_current_state::v3",
@@ -62,13 +61,11 @@ const MISSING: &[&str] = &[
     "presence::set_presence::v3",
     "push::get_notifications::v3",
     "push::set_pusher::v3",
-    "session::login_fallback",
     "thirdparty::get_location_for_protocol::v3",
     "thirdparty::get_location_for_room_alias::v3",
     "thirdparty::get_protocol::v3",
     "thirdparty::get_user_for_protocol::v3",
     "thirdparty::get_user_for_user_id::v3",
-    "uiaa::get_uiaa_fallback_page::v3",
 ];
 
 /// Endpoints that a locked user may use.

@@ -10,6 +10,7 @@ mod devices;
 mod discovery;
 mod email;
 mod event_near;
+mod fallback_pages;
 mod filter;
 mod key_backup;
 mod keys;
@@ -72,6 +73,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(discovery::routes())
         .merge(email::routes())
         .merge(event_near::routes())
+        .merge(fallback_pages::routes())
         .merge(filter::routes())
         .merge(key_backup::routes())
         .merge(keys::routes())

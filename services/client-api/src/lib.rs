@@ -10,7 +10,9 @@ mod config;
 mod coverage;
 mod endpoints;
 mod error;
+mod guests;
 mod notices;
+mod page;
 mod rate;
 mod router;
 mod service;
@@ -21,8 +23,9 @@ mod testing;
 mod tests;
 
 pub use self::{
+    guests::keep_guests_out,
     endpoints::EMAIL_LINK,
-    config::{Config, Rate, RateLimits, ServerNotices, Turn},
+    config::{Config, Rate, RateLimits, ServerNotices, Support, Turn},
     router::router,
     state::{Services, State},
 };

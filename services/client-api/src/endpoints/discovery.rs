@@ -8,6 +8,7 @@ use ruma::api::{
     MatrixVersion,
     client::discovery::{
         discover_homeserver::{self as well_known, HomeserverInfo},
+        discover_support::{self as support, Contact, ContactRole},
         get_supported_versions as versions,
     },
 };
@@ -45,6 +46,7 @@ pub(crate) fn routes() -> Router<State> {
     Router::new()
         .endpoint::<versions::Request, _>(supported_versions)
         .endpoint::<well_known::Request, _>(homeserver)
+        .endpoint::<support::Request, _>(support)
 }
 
 async fn supported_versions(_: Matrix<versions::Request>) -> Answer<versions::Response> {
@@ -67,6 +69,25 @@ async fn supported_versions(_: Matrix<versions::Request>) -> Answer<versions::Re
     Ok(Reply(response))
 }
 
+async fn support(state: State, _: Matrix<support::Request>) -> Answer<support::Response> {
+    let support = state.config().support.clone();
+    let support = support.ok_or_else(|| ApiError::not_found("This server does not tell"))?;
+    let contacts = [
+        support
+            .email
+            .map(|email| Contact::with_email_address(ContactRole::Admin, email)),
+        support
+            .matrix_id
+            .map(|id| Contact::with_matrix_id(ContactRole::Admin, id)),
+        support
+            .security_email
+            .map(|email| Contact::with_email_address(ContactRole::Security, email)),
+    ];
+    let mut response = support::Response::with_contacts(contacts.into_iter().flatten().collect());
+    response.support_page = support.page;
+    Ok(Reply(response))
+}
+
 async fn homeserver(state: State, _: Matrix<well_known::Request>) -> Answer<well_known::Response> {
     let base_url = state.config().base_url.clone();
     let base_url = base_url.ok_or_else(|| ApiError::not_found("This server does not tell"))?;
@@ -80,7 +101,30 @@ mod tests {
     use http::Method;
     use serde_json::{Value, json};
 
-    use crate::{Config, testing::Server};
+    use crate::{Config, Support, testing::Server};
+
+    #[tokio::test]
+    async fn whom_to_ask_is_told_where_the_site_says() {
+        let path = "/.well-known/matrix/support";
+        let silent = Server::new();
+        let answer = silent.send(Method::GET, path, None, Value::Null).await;
+        assert_eq!(answer.error(), (404, "M_NOT_FOUND"));
+        let config = Config {
+            support: Some(Support {
+                security_email: Some("security@example.org".to_owned()),
+                page: Some("https://example.org/help".to_owned()),
+                ..Support::default()
+            }),
+            ..Config::default()
+        };
+        let server = Server::with(luxchat_accounts::Config::default(), config);
+        let answer = server.send(Method::GET, path, None, Value::Null).await.ok();
+        let contact = json!({ "role": "m.role.security", "email_address": "security@example.org" });
+        assert_eq!(
+            answer,
+            json!({ "contacts": [contact], "support_page": "https://example.org/help" })
+        );
+    }
 
     #[tokio::test]
     async fn versions_are_told_to_anyone() {

@@ -1,16 +1,8 @@
 //! E-mail addresses of accounts, and the page that the links in e-mails lead to.
 //! <https://spec.matrix.org/v1.19/client-server-api/#adding-account-administrative-contact-information>
 
-use axum::{
-    Router,
-    extract::Query,
-    response::{Html, IntoResponse, Response},
-    routing::get,
-};
-use http::{
-    HeaderValue, StatusCode,
-    header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY},
-};
+use axum::{Router, extract::Query, response::Response, routing::get};
+use http::StatusCode;
 use luxchat_accounts::{EmailPurpose, EmailRequest};
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use ruma::{
@@ -36,6 +28,7 @@ use crate::{
     address::ClientAddress,
     auth::Session,
     error::{Answer, Error},
+    page,
 };
 
 /// Where the links in e-mails lead, with `sid` and `token` as a query.
@@ -203,38 +196,25 @@ struct Link {
 async fn ask() -> Response {
     let form = "<p>Confirm that this e-mail address is yours?</p>\
                 <form method=\"post\"><button>Confirm</button></form>";
-    page(StatusCode::OK, form)
+    page::body(StatusCode::OK, form)
 }
 
 async fn confirm(state: State, Query(link): Query<Link>) -> Response {
     match state.accounts.confirm_email(&link.sid, &link.token) {
-        Ok(()) => page(
+        Ok(()) => page::body(
             StatusCode::OK,
             "<p>Your e-mail address is confirmed. Go on where you began.</p>",
         ),
-        Err(_) => page(
+        Err(_) => page::body(
             StatusCode::NOT_FOUND,
             "<p>This link is not valid any more. Ask for another one where you began.</p>",
         ),
     }
 }
 
-/// A page without scripts, and with nothing in it that came with the request.
-fn page(status: StatusCode, body: &str) -> Response {
-    let html = format!(
-        "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\"><title>Luxchat</title>{body}</html>"
-    );
-    let policy = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    let headers = [
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
-        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ];
-    (status, headers, Html(html)).into_response()
-}
-
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{Method, header::CONTENT_SECURITY_POLICY};
     use luxchat_accounts::{Config as AccountsConfig, EmailConfig};
     use serde_json::{Value, json};
 

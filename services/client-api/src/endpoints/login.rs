@@ -223,7 +223,9 @@ mod tests {
             .send(Method::GET, LOGIN, None, Value::Null)
             .await
             .ok();
-        assert_eq!(flows, json!({ "flows": [{ "type": "m.login.password" }] }));
+        let token = json!({ "type": "m.login.token", "get_login_token": true });
+        let password = json!({ "type": "m.login.password" });
+        assert_eq!(flows, json!({ "flows": [password, token] }));
     }
 
     #[tokio::test]
