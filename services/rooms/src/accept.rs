@@ -9,6 +9,7 @@ use crate::{
     Authorised, Origin, PduError, Placement, Rooms, append,
     assess::{Assessment, Assessor, Before, Effort, Head, Place},
     auth_checks::Fetched,
+    policy_server::{is_recommended, policy_of},
     receive::Inbound,
     resolve::State,
 };
@@ -68,7 +69,12 @@ impl Rooms {
                     let Ok(assessment) = job.assess(tx, Effort::Quick) else {
                         return Ok(done);
                     };
-                    if !matches!(job.place(tx, assessment)?, Some(Step::Done)) {
+                    // One that lacks the signature of the policy server is placed by itself, once that was asked for it.
+                    let is_fit = match &assessment {
+                        Assessment::Ready(_) => job.is_recommended(tx)?,
+                        _ => true,
+                    };
+                    if !is_fit || !matches!(job.place(tx, assessment)?, Some(Step::Done)) {
                         return Ok(done);
                     }
                 }
@@ -230,6 +236,19 @@ impl Job {
         Assessor::new(tx, &room, &self.rules, &self.gaps).assess(&self.pdu, effort)
     }
 
+    /// Whether the room's policy server, if it has one, has signed the event.
+    fn is_recommended(&self, tx: &ReadTx<'_>) -> Result<bool, PduError> {
+        let recommended = match policy_of(tx, &tx.room(self.room)?) {
+            Ok(None) => Ok(true),
+            Ok(Some(policy)) => is_recommended(&policy, &self.pdu, &self.rules),
+            Err(error) => Err(error),
+        };
+        recommended.map_err(|error| match error {
+            crate::Error::Store(error) => error.into(),
+            other => PduError::Internal(other.to_string()),
+        })
+    }
+
     /// Makes an assessment so. `None` where it needs more work, or the room has moved on.
     fn place(
         &self,
@@ -250,9 +269,12 @@ impl Job {
         let Place {
             head,
             before,
-            event,
+            mut event,
             current,
         } = place;
+        if !self.is_recommended(tx)? {
+            event.hold_back("the room's policy server has not signed it");
+        }
         let mut room = tx.room(self.room)?;
         if Head::of(tx, &room)? != head {
             return Ok(None);

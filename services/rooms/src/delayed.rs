@@ -179,6 +179,10 @@ impl Rooms {
             .store
             .write(move |tx| send_waiting(&rooms, tx, &id, now_ms))
             .await;
+        let sent = match sent {
+            Err(Error::Unsigned(unsigned)) => self.send_delayed_signed(&delay_id, *unsigned).await,
+            other => other,
+        };
         let error = match sent {
             Err(error) if !matches!(error, Error::Store(_) | Error::NotFound(_)) => error,
             other => return other,
@@ -188,6 +192,28 @@ impl Rooms {
             .write(move |tx| tx.end_delayed_event(&delay_id, &outcome))
             .await?;
         Err(error)
+    }
+}
+
+impl Rooms {
+    /// The same where the policy server of the room has to sign the event first.
+    async fn send_delayed_signed(&self, delay_id: &str, unsigned: crate::Unsigned) -> Result<()> {
+        let id = delay_id.to_owned();
+        let room_id = self
+            .store
+            .read(move |tx| tx.delayed_event(&id))
+            .await?
+            .ok_or(NOT_FOUND)?
+            .room_id;
+        let unsigned = Err(Error::Unsigned(Box::new(unsigned)));
+        let event_id = self
+            .once_signed(&room_id, unsigned, |event_id| event_id)
+            .await?;
+        let (id, outcome) = (delay_id.to_owned(), DelayOutcome::Sent(event_id));
+        self.store
+            .write(move |tx| tx.end_delayed_event(&id, &outcome))
+            .await?;
+        Ok(())
     }
 }
 

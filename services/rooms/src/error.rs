@@ -45,6 +45,10 @@ pub enum Error {
     #[error("{0} events of yours are waiting already")]
     TooManyDelayed(usize),
 
+    /// The room's policy server has to sign the event first.
+    #[error("the room's policy server has to sign this first")]
+    Unsigned(Box<crate::Unsigned>),
+
     /// The user wants no invites, or none of this sender.
     #[error("the user wants no invites")]
     InviteBlocked,

@@ -53,16 +53,17 @@ impl Rooms {
             })
             .await?;
         let rules = rules_of(&room.version)?;
-        let signed = self
-            .have_signed(target.server_name(), &room, &rules, &pdu, told)
-            .await?;
-
         let inbound = Inbound {
             origin: self.server_name().to_owned(),
             made_by: Origin::Own,
             room,
             rules,
         };
+        let pdu = self.policy_signed(&inbound, &pdu).await?;
+        let (room, rules) = (&inbound.room, &inbound.rules);
+        let signed = self
+            .have_signed(target.server_name(), room, rules, &pdu, told)
+            .await?;
         let _turn = self.room_locks.lock(room_id).await;
         self.accept(&inbound, &signed, HashMap::new())
             .await?

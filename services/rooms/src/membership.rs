@@ -49,7 +49,7 @@ impl Rooms {
             RoomWriter::open(&rooms, tx, &room)?.send(&draft)?;
             Ok(())
         });
-        match local.await {
+        match self.once_signed(room_id, local.await, drop).await {
             Err(Error::RoomNotResident(_)) => self.leave_remote(user, room_id, content).await,
             done => done,
         }
@@ -144,12 +144,15 @@ impl Rooms {
             return self.invite_remote(sender, target, room_id, content).await;
         }
         let rooms = self.clone();
-        let (sender, target, room_id) = (sender.to_owned(), target.to_owned(), room_id.to_owned());
-        self.store
+        let (sender, target, id) = (sender.to_owned(), target.to_owned(), room_id.to_owned());
+        let invited = self
+            .store
             .write(move |tx| {
-                let mut room = RoomWriter::open(&rooms, tx, &room_id)?;
+                let mut room = RoomWriter::open(&rooms, tx, &id)?;
                 room.invite(&sender, &target, content)
             })
+            .await;
+        self.once_signed(room_id, invited, |event_id| event_id)
             .await
     }
 
@@ -159,8 +162,9 @@ impl Rooms {
         membership: MembershipState,
         applies_to: impl FnOnce(&MembershipState) -> Result<(), &'static str> + Send + 'static,
     ) -> Result<()> {
-        let rooms = self.clone();
-        self.store
+        let (rooms, room_id) = (self.clone(), request.room_id.clone());
+        let done = self
+            .store
             .write(move |tx| {
                 let mut room = RoomWriter::open(&rooms, tx, &request.room_id)?;
                 let present = room.membership(&request.target)?;
@@ -169,7 +173,8 @@ impl Rooms {
                 room.send(&member_draft(&request.sender, &request.target, content))?;
                 Ok(())
             })
-            .await
+            .await;
+        self.once_signed(&room_id, done, drop).await
     }
 }
 

@@ -47,10 +47,11 @@ impl Rooms {
     }
 
     async fn update_profile_in(&self, user: OwnedUserId, room_id: OwnedRoomId) -> Result<()> {
-        let rooms = self.clone();
-        self.store
+        let (rooms, id) = (self.clone(), room_id.clone());
+        let done = self
+            .store
             .write(move |tx| {
-                let mut room = RoomWriter::open(&rooms, tx, &room_id)?;
+                let mut room = RoomWriter::open(&rooms, tx, &id)?;
                 let event_type = StateEventType::RoomMember;
                 let current =
                     rooms.current_event(room.tx, &room.room, &event_type, user.as_str())?;
@@ -78,7 +79,8 @@ impl Rooms {
                 }
                 Ok(())
             })
-            .await
+            .await;
+        self.once_signed(&room_id, done, drop).await
     }
 }
 

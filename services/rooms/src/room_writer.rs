@@ -7,8 +7,11 @@ use ruma::{
 };
 
 use crate::{
-    Authorised, CurrentState, Error, Origin, Placement, Result, Rooms, append, draft::Draft,
-    power::Power, rules_of,
+    Authorised, CurrentState, Error, Origin, Placement, Result, Rooms, Unsigned, append,
+    draft::Draft,
+    policy_server::{is_recommended, policy_of},
+    power::Power,
+    rules_of,
 };
 
 /// A room that this server holds, on the writer's thread. Nothing else happens to it meanwhile.
@@ -72,6 +75,11 @@ impl<'a, 'c> RoomWriter<'a, 'c> {
     }
 
     /// Builds, authorises, signs and appends an event.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`], [`Error::TooLarge`]; [`Error::Unsigned`] where a policy server has to sign first, which
+    /// [`Rooms::once_signed`] sees to.
     pub(crate) fn send(&mut self, draft: &Draft) -> Result<Sent> {
         self.send_at(draft, self.tx.now_ms())
     }
@@ -79,6 +87,15 @@ impl<'a, 'c> RoomWriter<'a, 'c> {
     /// The same, as if it were sent at a time (milliseconds since the Unix epoch).
     pub(crate) fn send_at(&mut self, draft: &Draft, now_ms: u64) -> Result<Sent> {
         let event = self.rooms.build(self.tx, &self.room, draft, now_ms)?;
+        if let Some(policy) = policy_of(self.tx, &self.room)?
+            && !is_recommended(&policy, event.pdu(), &rules_of(&self.room.version)?)?
+        {
+            // No network on the writer's thread: the caller sees to it.
+            return Err(Error::Unsigned(Box::new(Unsigned {
+                draft: draft.clone(),
+                sent_ms: now_ms,
+            })));
+        }
         let before = self
             .room
             .current

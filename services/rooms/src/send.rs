@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use luxchat_store::{ReadTx, UserNid, WriteTx};
+use luxchat_store::{EventNid, ReadTx, UserNid, WriteTx};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedDeviceId,
     OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, UserId,
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::{
     Error, Result, Rooms,
     draft::{Draft, canonical},
-    room_writer::{RoomWriter, Sent},
+    room_writer::RoomWriter,
     rules_of,
 };
 
@@ -113,14 +113,17 @@ impl Rooms {
             content,
             redacts: None,
         };
-        let rooms = self.clone();
-        self.store
+        let (rooms, room_id) = (self.clone(), event.room_id);
+        let (id, sender) = (room_id.clone(), draft.sender.clone());
+        let transaction = event.transaction.clone();
+        let sent = self
+            .store
             .write(move |tx| {
                 let once = Once::new(tx, &draft.sender, event.transaction, "send")?;
-                if let Some(event_id) = once.done(tx, &event.room_id)? {
+                if let Some(event_id) = once.done(tx, &id)? {
                     return Ok(event_id);
                 }
-                let mut room = RoomWriter::open(&rooms, tx, &event.room_id)?;
+                let mut room = RoomWriter::open(&rooms, tx, &id)?;
                 if let Some(event_id) = unchanged(&room, &draft)? {
                     return Ok(event_id);
                 }
@@ -129,9 +132,11 @@ impl Rooms {
                     Some(timestamp) => room.send_at(&draft, timestamp.0.into())?,
                     None => room.send(&draft)?,
                 };
-                once.note(tx, &event.room_id, &sent)?;
+                once.note(tx, &id, sent.nid)?;
                 Ok(sent.event_id)
             })
+            .await;
+        self.once_signed_and_noted(sent, sender, room_id, transaction, "send")
             .await
     }
 
@@ -144,7 +149,10 @@ impl Rooms {
     /// levels allow it; and what [`send`](Self::send) may say.
     pub async fn redact(&self, redact: Redact) -> Result<OwnedEventId> {
         let rooms = self.clone();
-        self.store
+        let (sender, room_id) = (redact.sender.clone(), redact.room_id.clone());
+        let transaction = redact.transaction.clone();
+        let sent = self
+            .store
             .write(move |tx| {
                 let once = Once::new(tx, &redact.sender, redact.transaction.clone(), "redact")?;
                 if let Some(event_id) = once.done(tx, &redact.room_id)? {
@@ -154,10 +162,41 @@ impl Rooms {
                 check_redactable(&room, &redact)?;
                 let draft = redaction(&room, &redact)?;
                 let sent = room.send(&draft)?;
-                once.note(tx, &redact.room_id, &sent)?;
+                once.note(tx, &redact.room_id, sent.nid)?;
                 Ok(sent.event_id)
             })
+            .await;
+        self.once_signed_and_noted(sent, sender, room_id, transaction, "redact")
             .await
+    }
+
+    /// Where a policy server has to sign the event first, has it do so, sends the event, and remembers the request then.
+    async fn once_signed_and_noted(
+        &self,
+        sent: Result<OwnedEventId>,
+        sender: OwnedUserId,
+        room_id: OwnedRoomId,
+        transaction: Option<Transaction>,
+        endpoint: &'static str,
+    ) -> Result<OwnedEventId> {
+        let Err(Error::Unsigned(_)) = &sent else {
+            return sent;
+        };
+        let event_id = self
+            .once_signed(&room_id, sent, |event_id| event_id)
+            .await?;
+        let id = event_id.clone();
+        self.store
+            .write(move |tx| {
+                let once = Once::new(tx, &sender, transaction, endpoint)?;
+                let room = tx.room_by_id(&room_id)?.ok_or(Error::NotFound("room"))?;
+                match tx.event_nid(room.nid, &id)? {
+                    Some(event) => once.note(tx, &room_id, event),
+                    None => Ok(()),
+                }
+            })
+            .await?;
+        Ok(event_id)
     }
 }
 
@@ -223,13 +262,13 @@ impl Once {
         }
     }
 
-    fn note(&self, tx: &mut WriteTx<'_>, room_id: &ruma::RoomId, sent: &Sent) -> Result<()> {
+    fn note(&self, tx: &mut WriteTx<'_>, room_id: &ruma::RoomId, event: EventNid) -> Result<()> {
         let Some(Transaction { device_id, txn_id }) = &self.transaction else {
             return Ok(());
         };
         let scope = self.scope(room_id);
         let (device_id, txn_id) = (device_id.as_str(), txn_id.as_str());
-        tx.insert_client_transaction(self.user, device_id, &scope, txn_id, Some(sent.nid))?;
+        tx.insert_client_transaction(self.user, device_id, &scope, txn_id, Some(event))?;
         Ok(())
     }
 

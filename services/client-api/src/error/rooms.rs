@@ -38,6 +38,7 @@ impl From<RoomsError> for Error {
                     "org.matrix.msc4140.errcode": "M_MAX_DELAYED_EVENTS_EXCEEDED",
                 }),
             ),
+            E::Unsigned(_) => ApiError::forbidden(message),
             E::InviteBlocked => {
                 ApiError::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, message)
             }

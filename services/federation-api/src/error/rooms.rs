@@ -21,6 +21,7 @@ impl From<RoomsError> for Error {
             E::UnableToGrantJoin => bad_request(ErrorKind::UnableToGrantJoin),
             E::TooLarge(_) => ApiError::too_large(message),
             E::NotLeft => bad_request(ErrorKind::Unknown),
+            E::Unsigned(_) => ApiError::forbidden(message),
             E::InviteBlocked => {
                 ApiError::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, message)
             }

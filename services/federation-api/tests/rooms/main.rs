@@ -10,4 +10,5 @@ mod history;
 mod invites;
 mod joins;
 mod nation;
+mod policy;
 mod random;
