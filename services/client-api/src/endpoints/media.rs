@@ -9,6 +9,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Query, rejection::QueryRejection},
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, header};
 use luxchat_http::{ApiError, Endpoints, Matrix, Path, Reply};
@@ -66,6 +67,21 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<FrozenThumbnail, _>(frozen_thumbnail)
 }
 
+/// An upload that is refused, maybe with a part of its body unread: the client must not go on on the same connection.
+struct Refused(Error);
+
+impl<E: Into<Error>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        ([(header::CONNECTION, "close")], self.0).into_response()
+    }
+}
+
 #[derive(Deserialize)]
 struct UploadName {
     filename: Option<String>,
@@ -78,7 +94,7 @@ async fn upload(
     name: Result<Query<UploadName>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Answer<Created> {
+) -> Result<Reply<Created>, Refused> {
     let upload = described(&session, name, &headers)?;
     let media_id = state.media.upload(upload, body.into_data_stream()).await?;
     Ok(Reply(Created::new(uri(&state, &media_id))))
@@ -99,7 +115,7 @@ async fn upload_to(
     name: Result<Query<UploadName>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Value>, Refused> {
     let server = ServerName::parse(server)
         .map_err(|_| ApiError::invalid_param("The path has no server name"))?;
     let upload = described(&session, name, &headers)?;
@@ -370,6 +386,7 @@ mod tests {
             .body(Body::empty());
         let refused = server.request(announced.unwrap()).await;
         assert_eq!(refused.error(), (413, "M_TOO_LARGE"));
+        assert_eq!(refused.headers["connection"], "close");
     }
 
     #[tokio::test]
