@@ -8,6 +8,7 @@ mod auth;
 mod config;
 mod endpoints;
 mod error;
+mod invitations;
 mod router;
 mod state;
 

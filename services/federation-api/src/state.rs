@@ -5,6 +5,7 @@ use std::{convert::Infallible, ops::Deref, sync::Arc};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use luxchat_accounts::Accounts;
+use luxchat_application_services::ApplicationServices;
 use luxchat_encryption::Encryption;
 use luxchat_federation::{Federation, Turns};
 use luxchat_media::Media;
@@ -12,7 +13,7 @@ use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 use luxchat_sync::{Presence, Receipts, Typing};
 
-use crate::{Config, admission::Places};
+use crate::{Config, admission::Places, invitations::Invitations};
 
 /// The services behind the server-server API.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Services {
     pub receipts: Receipts,
     /// Uploads, and the cache of other servers' media.
     pub media: Media,
+    /// Programs that act for many users.
+    pub application_services: ApplicationServices,
     /// Other servers.
     pub federation: Federation,
 }
@@ -49,6 +52,7 @@ struct Inner {
     config: Config,
     transactions: Turns,
     places: Places,
+    invitations: Invitations,
 }
 
 impl State {
@@ -59,6 +63,7 @@ impl State {
                 services,
                 config,
                 transactions: Turns::default(),
+                invitations: Invitations::new(),
             }),
         }
     }
@@ -71,6 +76,11 @@ impl State {
     /// Who works on a transaction: one for each server at a time.
     pub(crate) fn transactions(&self) -> &Turns {
         &self.inner.transactions
+    }
+
+    /// How fast peers may invite.
+    pub(crate) fn invitations(&self) -> &Invitations {
+        &self.inner.invitations
     }
 
     pub(crate) fn config(&self) -> &Config {
