@@ -9,7 +9,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use luxchat_store::{ClientRow, EventNid, Position, PushCandidate, Pusher, PusherNid, ReadTx};
 use ruma::events::room::member::MembershipState;
 use tokio::sync::Semaphore;
@@ -19,6 +18,8 @@ use tracing::{debug, info, warn};
 use crate::{
     Push, Result,
     evaluate::{Evaluator, PushEvent, Verdict},
+    gateway::Refused,
+    notification::Composed,
     notifications::sent_at,
 };
 
@@ -67,6 +68,10 @@ struct Queue {
     done: Position,
     /// The same, as written down.
     saved: Position,
+    /// How much the gateway believes is unread.
+    told: u64,
+    /// It may be less by now.
+    may_be_less: bool,
 }
 
 impl Default for Queue {
@@ -77,6 +82,8 @@ impl Default for Queue {
             is_running: false,
             done: Position::START,
             saved: Position::START,
+            told: 0,
+            may_be_less: false,
         }
     }
 }
@@ -85,6 +92,8 @@ impl Default for Queue {
 enum Next {
     Deliver(PushCandidate),
     Search(Position),
+    /// To tell that less is unread than this.
+    Recount(u64),
     Nothing,
 }
 
@@ -114,6 +123,11 @@ impl Deliveries {
                 queue.waiting.insert(candidate.at, candidate.event);
             }
         });
+    }
+
+    /// A pusher's user may have read.
+    pub(crate) fn recount(&self, pusher: PusherNid) {
+        self.change(pusher, |queue| queue.may_be_less = queue.told > 0);
     }
 
     /// A pusher may have missed something.
@@ -167,7 +181,7 @@ impl Deliveries {
         let mut queues = self.lock();
         let queue = queues.entry(pusher).or_default();
         change(queue);
-        let has_work = queue.is_behind || !queue.waiting.is_empty();
+        let has_work = queue.is_behind || queue.may_be_less || !queue.waiting.is_empty();
         if has_work && !queue.is_running {
             queue.is_running = true;
             let deliveries = self.clone();
@@ -208,6 +222,7 @@ impl Deliveries {
                     }
                     unsaved += 1;
                 }
+                Next::Recount(told) => self.tell_count(nid, told).await?,
                 Next::Nothing if unsaved == 0 => return Ok(()),
                 Next::Nothing => {
                     self.save(nid).await?;
@@ -237,6 +252,9 @@ impl Deliveries {
             // Whatever is committed from here on is added by the dispatcher, if it is not found by the search.
             queue.is_behind = false;
             return Next::Search(queue.done);
+        }
+        if std::mem::take(&mut queue.may_be_less) {
+            return Next::Recount(queue.told);
         }
         queue.is_running = must_save;
         Next::Nothing
@@ -291,16 +309,14 @@ impl Deliveries {
         loop {
             let push = self.shared.push.clone();
             let prepare = move |tx: &ReadTx<'_>| push.prepare(tx, nid, candidate);
-            let (pusher, body) = match self.shared.push.store().read(prepare).await? {
+            let (pusher, composed) = match self.shared.push.store().read(prepare).await? {
                 Prepared::Gone => return Ok(false),
                 Prepared::NoNews => return Ok(true),
-                Prepared::Send(pusher, body) => (pusher, body),
+                Prepared::Send(pusher, composed) => (pusher, composed),
             };
-            let turn = self.shared.requests.acquire().await;
-            let gateways = &self.shared.push.shared.gateways;
-            let answer = gateways.notify(&pusher.settings.url, body).await;
-            drop(turn);
-            match answer {
+            // It may believe so even if its answer is lost.
+            self.is_told(nid, composed.unread);
+            match self.send(&pusher, composed).await {
                 Ok(rejected) if rejected.contains(&pusher.settings.pushkey) => {
                     info!("a push gateway does not know a pusher: it is removed");
                     let delete =
@@ -313,6 +329,41 @@ impl Deliveries {
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(config.longest_retry);
+        }
+    }
+
+    /// Tells a gateway that less is unread. Should it not listen, the next notification says so too.
+    async fn tell_count(&self, nid: PusherNid, told: u64) -> Result<()> {
+        let push = self.shared.push.clone();
+        let count = move |tx: &ReadTx<'_>| {
+            let Some(pusher) = tx.pusher(nid)? else {
+                return Ok(None);
+            };
+            let composed = push.compose_count(tx, &pusher)?;
+            Ok::<_, crate::Error>(Some((pusher, composed)))
+        };
+        let Some((pusher, composed)) = self.shared.push.store().read(count).await? else {
+            return Ok(());
+        };
+        let unread = composed.unread;
+        if unread < told {
+            match self.send(&pusher, composed).await {
+                Ok(_) => self.is_told(nid, unread),
+                Err(reason) => debug!(%reason, "a push gateway does not accept a count"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, pusher: &Pusher, composed: Composed) -> Result<Vec<String>, Refused> {
+        let _turn = self.shared.requests.acquire().await;
+        let gateways = &self.shared.push.shared.gateways;
+        gateways.notify(&pusher.settings.url, composed.body).await
+    }
+
+    fn is_told(&self, nid: PusherNid, unread: u64) {
+        if let Some(queue) = self.lock().get_mut(&nid) {
+            queue.told = unread;
         }
     }
 }
@@ -332,7 +383,7 @@ enum Prepared {
     /// Nothing: it is read, redacted, too old, or the rules say so.
     NoNews,
     /// It is to be sent.
-    Send(Box<Pusher>, Bytes),
+    Send(Box<Pusher>, Composed),
 }
 
 impl Push {
@@ -370,8 +421,8 @@ impl Push {
         let Some(verdict) = self.verdict(tx, &pusher, &row)? else {
             return Ok(Prepared::NoNews);
         };
-        let body = self.compose(tx, &pusher, &row, &verdict)?;
-        Ok(Prepared::Send(Box::new(pusher), body))
+        let composed = self.compose(tx, &pusher, &row, &verdict)?;
+        Ok(Prepared::Send(Box::new(pusher), composed))
     }
 
     /// Whether an event is news to a pusher's user, and what their rules say to it.

@@ -203,6 +203,21 @@ async fn nothing_is_lost_and_nothing_read_is_told() {
 }
 
 #[tokio::test]
+async fn who_has_read_is_told_so() {
+    let (gateway, origin) = Gateway::start().await;
+    let world = World::new(config(&origin)).await;
+    let user = world.user(alice()).await;
+    let (_stop, _running) = run(&world);
+    set(&world, user, &origin).await;
+    let event = world.say(bob(), "hello").await;
+    assert_eq!(gateway.told(1).await[0]["counts"], json!({ "unread": 1 }));
+    world.read(alice(), ReceiptThread::Main, event.pos).await;
+    let told = &gateway.told(2).await[1];
+    assert_eq!(told["counts"], json!({ "unread": 0 }));
+    assert!(told.get("event_id").is_none());
+}
+
+#[tokio::test]
 async fn a_rejected_pusher_goes() {
     let (gateway, origin) = Gateway::start().await;
     let world = World::new(config(&origin)).await;

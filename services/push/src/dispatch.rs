@@ -194,6 +194,14 @@ impl Dispatcher {
                 _ => {}
             }
         }
+        for pusher in users
+            .iter()
+            .filter_map(|user| self.pushers.get(user))
+            .flatten()
+        {
+            self.deliveries.recount(*pusher);
+        }
+        let invited = users;
         let (push, members) = (self.push.clone(), Arc::clone(&self.members));
         let stretch = Stretch {
             after: after.0,
@@ -204,7 +212,7 @@ impl Dispatcher {
             for room in rooms {
                 push.look_at_room(tx, room, stretch, &members, &mut found)?;
             }
-            for user in users {
+            for user in invited {
                 look_at_invites(tx, user, after, &mut found)?;
             }
             Ok::<_, crate::Error>(found)

@@ -20,8 +20,10 @@ struct Body<'a> {
 
 #[derive(Serialize)]
 struct Notification<'a> {
-    event_id: &'a str,
-    room_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<&'a str>,
     #[serde(flatten)]
     details: Option<Details<'a>>,
     prio: &'static str,
@@ -47,14 +49,8 @@ struct Details<'a> {
 
 #[derive(Serialize)]
 struct Counts {
-    #[serde(skip_serializing_if = "is_zero")]
-    unread: u64,
-}
-
-// Serde hands over references.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unread: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -77,7 +73,32 @@ struct Fields<'a> {
     content: &'a RawValue,
 }
 
+/// A notification, as it is sent.
+#[derive(Debug)]
+pub(crate) struct Composed {
+    pub(crate) body: Bytes,
+    /// How much it says is unread.
+    pub(crate) unread: u64,
+}
+
 impl Push {
+    /// What a pusher's gateway is told when the user has read: a number, and nothing to wake a phone for.
+    pub(crate) fn compose_count(&self, tx: &ReadTx<'_>, pusher: &Pusher) -> Result<Composed> {
+        let unread = self.unread_everywhere(tx, pusher)?;
+        let notification = Notification {
+            event_id: None,
+            room_id: None,
+            details: None,
+            prio: "low",
+            // Without a number nothing would take away the last one.
+            counts: Counts {
+                unread: Some(unread),
+            },
+            devices: [Device::of(pusher, Map::new())?],
+        };
+        compose(notification, unread)
+    }
+
     /// What a pusher's gateway is told of an event.
     pub(crate) fn compose(
         &self,
@@ -85,42 +106,32 @@ impl Push {
         pusher: &Pusher,
         row: &ClientRow,
         verdict: &Verdict,
-    ) -> Result<Bytes> {
-        let invalid = |error: serde_json::Error| luxchat_store::Error::invalid("event", error);
+    ) -> Result<Composed> {
         let event: Fields<'_> = serde_json::from_str(&row.json).map_err(invalid)?;
         let room_id = tx.room_id(row.room)?;
-        let settings = &pusher.settings;
-        let data: Value = serde_json::from_str(&settings.data).map_err(invalid)?;
-        let tweaks = tweaks(&verdict.actions);
+        let device = Device::of(pusher, tweaks(&verdict.actions))?;
         // A phone that sleeps is only woken for what a person may wait for.
         let is_urgent = event.event_type == "m.room.encrypted"
             || verdict.is_highlight
-            || tweaks.contains_key("sound");
-        let wants_all = data.get("format").is_none();
+            || device.tweaks.contains_key("sound");
+        let wants_all = device.data.get("format").is_none();
         let details = if self.shared.config.full_events && wants_all {
             Some(details(tx, pusher, row, &event)?)
         } else {
             None
         };
-        let body = Body {
-            notification: Notification {
-                event_id: &row.event_id,
-                room_id: room_id.as_str(),
-                details,
-                prio: if is_urgent { "high" } else { "low" },
-                counts: Counts {
-                    unread: self.unread_everywhere(tx, pusher)?,
-                },
-                devices: [Device {
-                    app_id: &settings.app_id,
-                    pushkey: &settings.pushkey,
-                    pushkey_ts: pusher.set_ts / 1_000,
-                    data,
-                    tweaks,
-                }],
+        let unread = self.unread_everywhere(tx, pusher)?;
+        let notification = Notification {
+            event_id: Some(&row.event_id),
+            room_id: Some(room_id.as_str()),
+            details,
+            prio: if is_urgent { "high" } else { "low" },
+            counts: Counts {
+                unread: Some(unread).filter(|unread| *unread > 0),
             },
+            devices: [device],
         };
-        Ok(serde_json::to_vec(&body).map_err(invalid)?.into())
+        compose(notification, unread)
     }
 
     /// The number on the app's icon.
@@ -131,6 +142,31 @@ impl Push {
         }
         Ok(unread)
     }
+}
+
+impl<'a> Device<'a> {
+    fn of(pusher: &'a Pusher, tweaks: Map<String, Value>) -> Result<Self> {
+        let settings = &pusher.settings;
+        Ok(Self {
+            app_id: &settings.app_id,
+            pushkey: &settings.pushkey,
+            pushkey_ts: pusher.set_ts / 1_000,
+            data: serde_json::from_str(&settings.data).map_err(invalid)?,
+            tweaks,
+        })
+    }
+}
+
+fn compose(notification: Notification<'_>, unread: u64) -> Result<Composed> {
+    let body = serde_json::to_vec(&Body { notification }).map_err(invalid)?;
+    Ok(Composed {
+        body: body.into(),
+        unread,
+    })
+}
+
+fn invalid(error: serde_json::Error) -> luxchat_store::Error {
+    luxchat_store::Error::invalid("notification", error)
 }
 
 fn details<'a>(
