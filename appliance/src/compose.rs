@@ -418,6 +418,7 @@ impl Services {
             presence: self.presence.clone(),
             receipts: self.receipts.clone(),
             media: self.media.clone(),
+            application_services: self.application_services.clone(),
             federation: self.federation.clone(),
         };
         let router = federation_api::router(services, federation_api::Config::default());

@@ -55,6 +55,8 @@ pub struct Registration {
     pub open: bool,
     /// Whoever knows a registration token.
     pub token: bool,
+    /// Guests: anyone, for an account with which they may do little.
+    pub guests: bool,
     /// Whoever knows this secret, through `/_synapse/admin/v1/register`.
     pub shared_secret: Option<String>,
 }

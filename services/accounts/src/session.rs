@@ -28,6 +28,9 @@ pub struct Session {
     /// May only log out.
     /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#account-locking).
     pub is_locked: bool,
+    /// May do only what guests may.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#guest-access).
+    pub is_guest: bool,
     /// When the access token ends, in milliseconds since the Unix epoch; `None`: with the device.
     pub expires_ts: Option<u64>,
     /// The id of the application service that acts as the user, where it is not the user.
@@ -116,6 +119,7 @@ impl Accounts {
             is_admin: account.is_admin,
             is_suspended: account.is_suspended,
             is_locked: account.is_locked,
+            is_guest: false,
             expires_ts: None,
             service: Some(service),
         }))
@@ -141,6 +145,7 @@ impl From<TokenSession> for Session {
             is_admin: found.is_admin,
             is_suspended: found.is_suspended,
             is_locked: found.is_locked,
+            is_guest: found.is_guest,
             expires_ts: found.access_expires_ts,
             service: None,
         }
@@ -269,6 +274,7 @@ mod tests {
             is_admin: false,
             is_suspended: false,
             is_locked: false,
+            is_guest: false,
             expires_ts: None,
             service: None,
         });

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use ruma::{RoomAliasId, UserId};
 use serde_json::json;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
     ApplicationServices, Error, Result, Service,
@@ -57,6 +57,26 @@ impl ApplicationServices {
             }
         }
         Ok(false)
+    }
+
+    /// Lets the service that a user may belong to make the account, where there is none yet. That there is nobody in the
+    /// end is not this function's business.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] where the service stays silent.
+    pub async fn summon(&self, user_id: &UserId) -> Result<()> {
+        if !self.all().iter().any(|service| service.owns_user(user_id)) {
+            return Ok(());
+        }
+        let id = user_id.to_owned();
+        let account = self.inner.store.read(move |tx| tx.account(&id));
+        let account: Result<_, luxchat_store::Error> = account.await;
+        if account?.is_none() {
+            let exists = self.query_user(user_id).await?;
+            debug!(%user_id, exists, "an application service was asked for a user");
+        }
+        Ok(())
     }
 
     /// Asks the services that an alias could belong to whether there is such an alias; who says yes has made the room.

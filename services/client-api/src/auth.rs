@@ -8,7 +8,7 @@ use luxchat_accounts::Error as AccountsError;
 use luxchat_http::ApiError;
 use ruma::{MilliSecondsSinceUnixEpoch, UserId, api::error::ErrorKind};
 
-use crate::{State, address::ClientAddress, error::Error, service};
+use crate::{State, address::ClientAddress, error::Error, guests, service};
 
 /// The session of an authenticated request. Endpoints that need one take it as an argument, before the body.
 ///
@@ -121,6 +121,9 @@ async fn optional(parts: &mut Parts, state: &State) -> Result<Option<Session>, E
     let session = even_locked(parts, state).await?;
     if session.as_ref().is_some_and(|session| session.is_locked) {
         return Err(AccountsError::Locked.into());
+    }
+    if session.as_ref().is_some_and(|session| session.is_guest) {
+        guests::check_request(parts)?;
     }
     Ok(session)
 }

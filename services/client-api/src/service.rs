@@ -10,7 +10,6 @@ use luxchat_application_services::Service;
 use luxchat_http::ApiError;
 use luxchat_rooms::{AliasTarget, Error as RoomsError};
 use ruma::{OwnedDeviceId, RoomAliasId, UserId, api::error::ErrorKind};
-use tracing::debug;
 use url::form_urlencoded;
 
 use crate::{State, auth::access_token, error::Error};
@@ -173,25 +172,4 @@ pub(crate) async fn resolve_alias(
 
 fn exclusive(message: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::Exclusive, message)
-}
-
-/// Lets the service that a user may belong to make the account, where there is none yet. That there is nobody in the end
-/// is not this function's business.
-///
-/// # Errors
-///
-/// 408 where the service stays silent.
-pub(crate) async fn summon_user(state: &State, user_id: &UserId) -> Result<(), Error> {
-    let services = &state.application_services;
-    if services.all().is_empty() || user_id.server_name() != state.store.server_name() {
-        return Ok(());
-    }
-    match state.accounts.account(user_id).await {
-        Err(AccountsError::NoSuchAccount) => {}
-        Err(error) => return Err(error.into()),
-        Ok(_) => return Ok(()),
-    }
-    let exists = services.query_user(user_id).await?;
-    debug!(%user_id, exists, "an application service was asked for a user");
-    Ok(())
 }

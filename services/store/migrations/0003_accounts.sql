@@ -12,6 +12,11 @@ CREATE TABLE accounts (
     deactivated_ts INTEGER
 ) STRICT;
 
+-- Accounts of people who did not register.
+CREATE TABLE guests (
+    user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES accounts
+) STRICT;
+
 CREATE TABLE devices (
     user_nid     INTEGER NOT NULL REFERENCES accounts,
     device_id    TEXT NOT NULL,

@@ -4,6 +4,7 @@ mod account_data;
 mod devices;
 mod email_addresses;
 mod filters;
+mod guests;
 mod invite_permission;
 mod profiles;
 mod registration_tokens;

@@ -26,7 +26,7 @@ pub(crate) fn routes() -> Router<State> {
 }
 
 async fn who_am_i(session: Session, _: Matrix<whoami::Request>) -> Answer<whoami::Response> {
-    let mut response = whoami::Response::new(session.user_id.clone(), false);
+    let mut response = whoami::Response::new(session.user_id.clone(), session.is_guest);
     response.device_id = session.has_device().then(|| session.device_id.clone());
     Ok(Reply(response))
 }

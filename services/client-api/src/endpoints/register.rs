@@ -2,7 +2,7 @@
 
 use axum::Router;
 use http::StatusCode;
-use luxchat_accounts::{NewAccount, NewDevice};
+use luxchat_accounts::{Error as AccountsError, NewAccount, NewDevice};
 use luxchat_application_services::Service;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply, Sparse};
 use ruma::{
@@ -44,15 +44,16 @@ async fn register(
         limiter.check_login(address)?;
     }
     if request.kind == RegistrationKind::Guest {
-        let message = "Guests cannot register here";
-        let kind = ErrorKind::GuestAccessForbidden;
-        return Err(ApiError::new(StatusCode::FORBIDDEN, kind, message).into());
+        return register_guest(&state, request).await;
     }
     if request.login_type.is_some() {
         let message = "Only m.login.application_service is known";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, ErrorKind::Unknown, message).into());
     }
     state.accounts.check_registration_is_possible()?;
+    if let Some(token) = request.guest_access_token.clone() {
+        return upgrade_guest(&state, &token, request).await;
+    }
     // What cannot work is said before the client goes through the stages.
     if let Some(username) = &request.username {
         state.accounts.check_username(username).await?;
@@ -80,6 +81,61 @@ async fn register(
         refresh: request.refresh_token,
     };
     answer(&state, user_id, device, request.inhibit_login).await
+}
+
+/// Anybody becomes a guest, where the site takes any.
+/// [Spec](https://spec.matrix.org/v1.19/client-server-api/#guest-access).
+async fn register_guest(
+    state: &State,
+    request: register::Request,
+) -> SparseAnswer<register::Response> {
+    let name = request.initial_device_display_name;
+    let login = match state.accounts.create_guest(name).await {
+        Err(AccountsError::RegistrationDisabled) => {
+            let message = "Guests cannot register here";
+            let kind = ErrorKind::GuestAccessForbidden;
+            return Err(ApiError::new(StatusCode::FORBIDDEN, kind, message).into());
+        }
+        made => made?,
+    };
+    let mut response = register::Response::new(login.user_id);
+    response.access_token = Some(login.access_token);
+    response.device_id = Some(login.device_id);
+    response.expires_in = login.expires_in;
+    Ok(Sparse(response))
+}
+
+/// A guest registers, and keeps their user id.
+async fn upgrade_guest(
+    state: &State,
+    token: &str,
+    request: register::Request,
+) -> SparseAnswer<register::Response> {
+    let guest = state.accounts.authenticate(token).await?;
+    if !guest.is_guest {
+        return Err(ApiError::forbidden("The token is not a guest's").into());
+    }
+    if request.username.as_deref() != Some(guest.user_id.localpart()) {
+        let message = "username must be the local part of the guest's user id";
+        let kind = ErrorKind::InvalidUsername;
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, kind, message).into());
+    }
+    let password = request
+        .password
+        .ok_or_else(|| ApiError::missing_param("password is missing"))?;
+    state.accounts.check_password(&password)?;
+    let proof = state
+        .accounts
+        .confirm_registration(request.auth.as_ref())
+        .await?;
+    let upgraded = state.accounts.upgrade_guest(&guest, password, proof);
+    upgraded.await?;
+    let device = NewDevice {
+        device_id: request.device_id,
+        display_name: request.initial_device_display_name,
+        refresh: request.refresh_token,
+    };
+    answer(state, guest.user_id.clone(), device, request.inhibit_login).await
 }
 
 /// An application service makes an account within its namespace, without a password.

@@ -8,7 +8,7 @@ use crate::{
     State,
     auth::Session,
     error::Answer,
-    service::{check_alias, summon_user},
+    service::check_alias,
 };
 
 /// Invited users whom application services are asked for.
@@ -32,7 +32,7 @@ async fn create(
         }
     }
     for user_id in request.invite.iter().take(SUMMONED) {
-        summon_user(&state, user_id).await?;
+        state.application_services.summon(user_id).await?;
     }
     let room_id = state.rooms.create(&session.user_id, request).await?;
     Ok(Reply(create_room::Response::new(room_id)))

@@ -25,8 +25,8 @@ use crate::{
     State,
     auth::Session,
     error::{Answer, Error},
-    notices,
-    service::{resolve_alias, summon_user},
+    guests, notices,
+    service::resolve_alias,
 };
 
 pub(crate) fn routes() -> Router<State> {
@@ -49,6 +49,7 @@ async fn join(
 ) -> Answer<join_room_by_id::Response> {
     session.check_not_suspended()?;
     check_open(&state, &request.room_id).await?;
+    guests::check_join(&state, &session, &request.room_id).await?;
     let join = Join {
         user: session.user_id.clone(),
         room_id: request.room_id.clone(),
@@ -108,7 +109,7 @@ async fn invite(
         let message = "This server knows nobody by e-mail address or phone number";
         return Err(ApiError::forbidden(message).into());
     };
-    summon_user(&state, &invited.user_id).await?;
+    state.application_services.summon(&invited.user_id).await?;
     let invite = Moderate {
         sender: session.user_id.clone(),
         room_id: request.room_id,

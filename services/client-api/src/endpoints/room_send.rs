@@ -58,6 +58,9 @@ async fn redact(
     session: Session,
     Matrix(request): Matrix<redact_event::Request>,
 ) -> Answer<redact_event::Response> {
+    if session.is_suspended && !is_own(&state, &session, &request).await? {
+        session.check_not_suspended()?;
+    }
     let redact = Redact {
         sender: session.user_id.clone(),
         room_id: request.room_id,
@@ -67,6 +70,24 @@ async fn redact(
     };
     let event_id = state.rooms.redact(redact).await?;
     Ok(Reply(redact_event::Response::new(event_id)))
+}
+
+/// Whether an event is its redactor's own, which even a suspended user may take back.
+async fn is_own(
+    state: &State,
+    session: &Session,
+    request: &redact_event::Request,
+) -> Result<bool, Error> {
+    let (room_id, event_id) = (request.room_id.clone(), request.event_id.clone());
+    let user = session.user_nid;
+    let read = state.store.read(move |tx| {
+        let Some(room) = tx.room_by_id(&room_id)? else {
+            return Ok(false);
+        };
+        let event = tx.client_event(room.nid, &event_id)?;
+        Ok::<_, luxchat_store::Error>(event.is_some_and(|event| event.sender == user))
+    });
+    Ok(read.await?)
 }
 
 fn transaction(session: &Session, txn_id: OwnedTransactionId) -> Transaction {
@@ -94,6 +115,29 @@ mod tests {
         assert_eq!(page["chunk"][0]["event_id"], first);
         assert_eq!(page["chunk"][0]["unsigned"]["transaction_id"], "hello");
         assert_ne!(page["chunk"][1]["content"]["body"], "hello");
+    }
+
+    #[tokio::test]
+    async fn a_suspended_user_takes_back_their_own_words_alone() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let public = json!({ "preset": "public_chat" });
+        let room = server.room(&alice, public).await;
+        let path = format!("/_matrix/client/v3/rooms/{room}");
+        let joined = server.post(&format!("{path}/join"), &bob, json!({})).await;
+        joined.ok();
+        let own = server.message(&alice, &room, "mine").await;
+        let other = server.message(&bob, &room, "his").await;
+        let accounts = &server.services.accounts;
+        let user_id = ruma::user_id!("@alice:example.org");
+        accounts.set_suspended(user_id, true).await.unwrap();
+        let redact = async |event: &str| {
+            let path = format!("{path}/redact/{event}/txn");
+            server.put(&path, &alice, json!({})).await
+        };
+        assert_eq!(redact(&other).await.error(), (403, "M_USER_SUSPENDED"));
+        redact(&own).await.ok();
     }
 
     #[tokio::test]

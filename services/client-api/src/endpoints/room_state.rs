@@ -33,7 +33,7 @@ use crate::{
     auth::Session,
     endpoints::delayed_events::delay_of,
     error::{Answer, Error},
-    notices,
+    guests, notices,
 };
 
 pub(crate) fn routes() -> Router<State> {
@@ -103,6 +103,8 @@ async fn send(
         let membership = request.body.get_field::<MembershipState>("membership");
         if matches!(membership, Ok(Some(MembershipState::Leave))) {
             notices::check_may_leave(&state, session.user_nid, &request.room_id).await?;
+        } else {
+            guests::check_join(&state, &session, &request.room_id).await?;
         }
     }
     let event = SendEvent {

@@ -5,6 +5,7 @@
 use axum::Router;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use ruma::api::federation::query::get_profile_information::v1::{Request, Response};
+use tracing::debug;
 
 use crate::{State, error::Answer};
 
@@ -15,6 +16,9 @@ pub(crate) fn routes() -> Router<State> {
 async fn profile(state: State, Matrix(request): Matrix<Request>) -> Answer<Response> {
     if request.user_id.server_name() != state.federation.server_name() {
         return Err(ApiError::invalid_param("The user is of another server").into());
+    }
+    if let Err(error) = state.application_services.summon(&request.user_id).await {
+        debug!(%error, "an application service does not say whether a user is its own");
     }
     let fields = match &request.field {
         None => state.accounts.profile(&request.user_id).await?,

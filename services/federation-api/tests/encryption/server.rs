@@ -71,6 +71,11 @@ impl Server {
                 luxchat_media::Config::new(dir.path().join("media")),
             )
             .unwrap(),
+            application_services: luxchat_application_services::ApplicationServices::new(
+                store.clone(),
+                Vec::new(),
+            )
+            .unwrap(),
             federation,
         };
         network.attach(name, router(services, Config::default()));

@@ -86,6 +86,11 @@ impl Nation {
                 luxchat_media::Config::new(dir.path().join("media")),
             )
             .unwrap(),
+            application_services: luxchat_application_services::ApplicationServices::new(
+                store.clone(),
+                Vec::new(),
+            )
+            .unwrap(),
             federation: federation.clone(),
         };
         self.network

@@ -34,6 +34,8 @@ pub struct TokenSession {
     pub is_locked: bool,
     /// The account is suspended.
     pub is_suspended: bool,
+    /// The account is a guest's.
+    pub is_guest: bool,
 }
 
 /// Tokens to store.
@@ -57,7 +59,8 @@ macro_rules! select_session {
     ($tail:literal) => {
         concat!(
             "SELECT t.pair_nid, t.user_nid, u.user_id, t.device_id, t.access_expires_ts, ",
-            "t.replaces_nid IS NOT NULL, a.is_admin, a.locked_ts IS NOT NULL, a.suspended_ts IS NOT NULL ",
+            "t.replaces_nid IS NOT NULL, a.is_admin, a.locked_ts IS NOT NULL, a.suspended_ts IS NOT NULL, ",
+            "EXISTS (SELECT 1 FROM guests g WHERE g.user_nid = t.user_nid) ",
             "FROM token_pairs t JOIN accounts a USING (user_nid) JOIN users u USING (user_nid) ",
             $tail
         )
@@ -138,5 +141,6 @@ fn session(row: &Row<'_>) -> rusqlite::Result<TokenSession> {
         is_admin: row.get(6)?,
         is_locked: row.get(7)?,
         is_suspended: row.get(8)?,
+        is_guest: row.get(9)?,
     })
 }

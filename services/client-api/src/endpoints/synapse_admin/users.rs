@@ -107,7 +107,7 @@ fn written(tx: &ReadTx<'_>, account: &Account) -> Result<Value, luxchat_store::E
         "suspended": account.is_suspended,
         "erased": false,
         "shadow_banned": false,
-        "is_guest": false,
+        "is_guest": tx.is_guest(account.user_nid)?,
         "user_type": null,
         "threepids": [],
         "external_ids": [],
