@@ -271,6 +271,13 @@ impl Table {
         (take(changed), take(late))
     }
 
+    /// Changes that were taken and could not be told.
+    pub(super) fn take_back(&mut self, changes: &[Change]) {
+        let users = changes.iter().map(|change| change.user);
+        let known = users.filter(|user| self.users.contains_key(user));
+        self.changed.extend(known);
+    }
+
     /// Changes that were taken bear a position now.
     pub(super) fn place(&mut self, users: &[UserNid], position: Position) {
         for user in users {

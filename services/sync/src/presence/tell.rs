@@ -30,8 +30,20 @@ impl Presence {
         if changes.is_empty() && late.is_empty() {
             return Ok(Vec::new());
         }
+        let told = self.tell_of(&changes, &late).await;
+        if told.is_err() {
+            self.lock().take_back(&changes);
+        }
+        told
+    }
+
+    async fn tell_of(
+        &self,
+        changes: &[Change],
+        late: &[Change],
+    ) -> Result<Vec<(OwnedServerName, PresenceContent)>> {
         let users: Vec<UserNid> = changes.iter().map(|change| change.user).collect();
-        let concerned = self.audiences(&changes, &late).await?;
+        let concerned = self.audiences(changes, late).await?;
         let rooms: HashSet<RoomNid> = concerned[..changes.len()]
             .iter()
             .flat_map(|audience| audience.rooms.iter().copied())
@@ -51,7 +63,7 @@ impl Presence {
                 .await?;
         }
         let mut outgoing: BTreeMap<OwnedServerName, Vec<PresenceUpdate>> = BTreeMap::new();
-        for (change, audience) in changes.iter().chain(&late).zip(concerned) {
+        for (change, audience) in changes.iter().chain(late).zip(concerned) {
             if change.is_local {
                 for server in audience.servers {
                     outgoing.entry(server).or_default().push(update(change));

@@ -9,8 +9,6 @@ use crate::{client::Client, connection::Failure};
 
 /// Rooms of the first page of a sliding sync.
 const PAGE: usize = 20;
-/// Messages after each of which a member of the large room syncs.
-const MESSAGES: u32 = 200;
 
 /// A room whose members are many.
 pub(super) struct LargeRoom {
@@ -66,11 +64,9 @@ impl Run<'_, '_> {
             let next = async |(writer, reader, room): &mut (Client, Quiet, LargeRoom)| {
                 room.sent += 1;
                 let number = format!("large-{level}-{}", room.sent);
-                if room.sent <= MESSAGES {
-                    writer
-                        .send(&room.room_id, &number, "To a large room")
-                        .await?;
-                }
+                writer
+                    .send(&room.room_id, &number, "To a large room")
+                    .await?;
                 reader.follow().await
             };
             self.measure("large-room", level, &mut members, next)
