@@ -6,6 +6,7 @@
 // The futures of matrix-sdk are nested more deeply than the compiler looks by default.
 #![recursion_limit = "512"]
 
+mod boxes;
 mod device;
 mod journal;
 mod reader;
@@ -14,6 +15,7 @@ mod servers;
 mod verification;
 mod wait;
 
+pub use boxes::Nation;
 pub use device::{Account, Device, Message};
 pub use journal::Journal;
 pub use reader::{Reader, shows, shows_read};
