@@ -180,6 +180,12 @@ CREATE TABLE email_addresses (
     added_ts     INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE erased_users (
+    user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES accounts,
+    -- The global position of their wish.
+    seq      INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE event_auth (
     event_nid INTEGER NOT NULL REFERENCES events,
     auth_nid  INTEGER NOT NULL REFERENCES events,

@@ -35,7 +35,7 @@ impl Accounts {
         self.replace_password(user_id, password, logout, None).await
     }
 
-    /// Ends an account for good: its devices and password go, and with `erase` its profile, account data and media as well. Rooms
+    /// Ends an account for good: its devices and password go, and with `erase` its profile, account data and media as well; what it said is then shown to nobody who comes later. Rooms
     /// are left by the caller.
     ///
     /// # Errors
@@ -48,6 +48,7 @@ impl Accounts {
             tx.deactivate_account(user)?;
             tx.delete_email_addresses(user)?;
             if erase {
+                tx.erase_user(user)?;
                 tx.erase_media_of(user)?;
                 tx.delete_profile(user)?;
                 tx.delete_account_data(user)?;

@@ -17,6 +17,13 @@ CREATE TABLE guests (
     user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES accounts
 ) STRICT;
 
+-- Deactivated users who wanted their words erased: who comes into a room after that does not get to see them.
+CREATE TABLE erased_users (
+    user_nid INTEGER NOT NULL PRIMARY KEY REFERENCES accounts,
+    -- The global position of their wish.
+    seq      INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE devices (
     user_nid     INTEGER NOT NULL REFERENCES accounts,
     device_id    TEXT NOT NULL,

@@ -14,7 +14,7 @@ mod user_directory;
 use ruma::{OwnedUserId, UserId};
 use rusqlite::{Row, params, types::Type};
 
-use crate::{ReadTx, Result, UserNid, WriteTx};
+use crate::{Position, ReadTx, Result, UserNid, WriteTx};
 
 pub use self::{
     account_data::{AccountData, RoomAccountData},
@@ -76,6 +76,12 @@ impl ReadTx<'_> {
         self.all(sql, params![after, limit], account)
     }
 
+    /// When a user wanted their words erased, if they did.
+    pub fn erased_at(&self, user: UserNid) -> Result<Option<Position>> {
+        let sql = "SELECT seq FROM erased_users WHERE user_nid = ?1";
+        self.optional(sql, [user], |row| row.get(0))
+    }
+
     /// How many accounts are not deactivated.
     pub fn account_count(&self) -> Result<u64> {
         let sql = "SELECT count(*) FROM accounts WHERE deactivated_ts IS NULL";
@@ -124,6 +130,13 @@ impl WriteTx<'_> {
         let sql = "UPDATE accounts SET suspended_ts = ?2 WHERE user_nid = ?1";
         let since = suspended.then_some(self.now_ms());
         self.execute(sql, params![user, since]).map(drop)
+    }
+
+    /// Notes that a user wants their words erased.
+    pub fn erase_user(&mut self, user: UserNid) -> Result<()> {
+        let seq = self.next_position();
+        let sql = "INSERT INTO erased_users (user_nid, seq) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        self.execute(sql, params![user, seq]).map(drop)
     }
 
     /// Ends an account for good: its password goes, its name stays taken. Devices are deleted apart.

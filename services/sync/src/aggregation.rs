@@ -115,7 +115,7 @@ fn event(
     event: EventNid,
 ) -> Result<Option<Box<RawValue>>> {
     let row = composer.tx.client_event_by_nid(event)?;
-    if !history.can_see(composer.tx, &row)? {
+    if !history.can_see(composer.tx, &row)? || composer.erased(&row, history)?.is_some() {
         return Ok(None);
     }
     Ok(Some(

@@ -57,7 +57,11 @@ impl Composer<'_, '_> {
         row: &ClientRow,
         history: &History<'_>,
     ) -> Result<Raw<T>> {
-        let fields = Fields::parse(&row.json)?;
+        let nothing = self.erased(row, history)?;
+        let mut fields = Fields::parse(&row.json)?;
+        if let Some(nothing) = &nothing {
+            fields.content = nothing;
+        }
         let previous = match row.state_key {
             Some(key) => self.previous_state(row, key)?,
             None => None,
@@ -86,6 +90,22 @@ impl Composer<'_, '_> {
         let fields = Fields::parse(&row.json)?;
         let unsigned = self.unsigned(row, &fields)?;
         Ok(Raw::from_json(self.write(row, &fields, unsigned)?))
+    }
+
+    /// What is left of a message whose sender wanted their words erased before the viewer came.
+    /// [Spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate).
+    pub(crate) fn erased(
+        &self,
+        row: &ClientRow,
+        history: &History<'_>,
+    ) -> Result<Option<Box<RawValue>>> {
+        if row.state_key.is_some() {
+            return Ok(None);
+        }
+        match self.tx.erased_at(row.sender)? {
+            Some(at) if !history.was_joined_by(at) => value(&serde_json::Map::new()).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Its stripped form.

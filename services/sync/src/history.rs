@@ -93,6 +93,15 @@ impl<'k> History<'k> {
         }
     }
 
+    /// Whether the user was joined at some time up to a position; where that is not known, they were.
+    pub(crate) fn was_joined_by(&self, position: Position) -> bool {
+        let mut memberships = self.memberships.changes.iter();
+        !self.memberships.is_whole
+            || memberships.any(|(_, seq, membership)| {
+                *seq <= position && *membership == MembershipState::Join
+            })
+    }
+
     /// Whether the user has ever been joined.
     pub(crate) fn was_ever_joined(&self) -> bool {
         let mut memberships = self.memberships.changes.iter();

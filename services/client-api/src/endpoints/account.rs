@@ -185,4 +185,27 @@ mod tests {
         let answer = server.get("/_matrix/client/v3/account/3pid", &token).await;
         assert_eq!(answer.ok(), json!({ "threepids": [] }));
     }
+
+    #[tokio::test]
+    async fn what_an_erased_user_said_is_for_those_who_were_there() {
+        let server = Server::new();
+        let alice = server.user("alice").await;
+        let bob = server.user("bob").await;
+        let public = json!({ "preset": "public_chat" });
+        let room = server.room(&alice, public).await;
+        let path = format!("/_matrix/client/v3/rooms/{room}");
+        let join = format!("{path}/join");
+        server.post(&join, &bob, json!({})).await.ok();
+        let event = server.message(&alice, &room, "secret").await;
+        let deactivate = "/_matrix/client/v3/account/deactivate";
+        let body = json!({ "erase": true });
+        confirmed(&server, deactivate, &alice, body).await.ok();
+
+        let carol = server.user("carol").await;
+        server.post(&join, &carol, json!({})).await.ok();
+        let event = format!("{path}/event/{event}");
+        let content = async |token: &str| server.get(&event, token).await.ok()["content"].clone();
+        assert_eq!(content(&bob).await["body"], "secret");
+        assert_eq!(content(&carol).await, json!({}));
+    }
 }

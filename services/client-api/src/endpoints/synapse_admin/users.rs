@@ -105,7 +105,7 @@ fn written(tx: &ReadTx<'_>, account: &Account) -> Result<Value, luxchat_store::E
         "deactivated": account.is_deactivated,
         "locked": account.is_locked,
         "suspended": account.is_suspended,
-        "erased": false,
+        "erased": tx.erased_at(account.user_nid)?.is_some(),
         "shadow_banned": false,
         "is_guest": tx.is_guest(account.user_nid)?,
         "user_type": null,
