@@ -21,18 +21,21 @@ fn is_public(address: IpAddr) -> bool {
 /// [Registry](https://www.iana.org/assignments/iana-ipv4-special-registry).
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    let is_special = match (a, b, c) {
-        // "This network", private, loopback, multicast, reserved and broadcast.
-        (0 | 10 | 127 | 224.., ..) => true,
-        // Shared by customers of a carrier.
-        (100, 64..=127, _) => true,
-        (169, 254, _) | (172, 16..=31, _) | (192, 168, _) => true,
-        // Protocol assignments, documentation, relays to IPv6.
-        (192, 0, 0 | 2) | (192, 88, 99) => true,
-        // Benchmarks, documentation.
-        (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => true,
-        _ => false,
-    };
+    // "This network", private, loopback, multicast, reserved and broadcast; shared by customers of a carrier; link-local and
+    // private; protocol assignments, documentation and relays to IPv6; benchmarks and documentation.
+    let is_special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224.., ..)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 168, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (198, 18 | 19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
     !is_special
 }
 

@@ -30,7 +30,7 @@ impl Rooms {
         inbound: &Inbound,
         pdu: &Arc<Pdu>,
     ) -> Result<bool, PduError> {
-        let retry_ts = self.from_now(RETRIES[0]);
+        let retry_ts = self.time_after(RETRIES[0]);
         let (room, origin, pdu) = (inbound.room.nid, inbound.origin.clone(), Arc::clone(pdu));
         self.store
             .write(move |tx| {
@@ -88,7 +88,7 @@ impl Rooms {
             Err(error) if error.is_passing() || error.may_heal() => RETRIES.get(attempts),
             _ => None,
         };
-        let again = again.map(|delay| self.from_now(*delay));
+        let again = again.map(|delay| self.time_after(*delay));
         if let (Err(error), None) = (&result, again) {
             tracing::warn!(
                 origin = %waiting.origin,
@@ -100,15 +100,16 @@ impl Rooms {
         self.store
             .write(move |tx| {
                 let (room, event_id) = (waiting.room, &waiting.event_id);
-                Ok(match again {
+                match again {
                     Some(retry_ts) => tx.put_off_waiting_pdu(room, event_id, retry_ts)?,
                     None => tx.delete_waiting_pdu(room, event_id)?,
-                })
+                }
+                Ok(())
             })
             .await
     }
 
-    fn from_now(&self, delay: Duration) -> u64 {
+    fn time_after(&self, delay: Duration) -> u64 {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.store.clock().now_ms().saturating_add(delay_ms)
     }
