@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use luxchat_appliance::commands::{
-    audit, check_config, demo, enrol, media, request, serve, status, thumbnailer, user,
+    audit, check_config, demo, enrol, media, reports, request, serve, status, thumbnailer, user,
 };
 
 /// A Matrix server for one administration.
@@ -27,6 +27,8 @@ enum Command {
     Media(media::Arguments),
     /// Show what administrators did on a running box.
     Audit(audit::Arguments),
+    /// Show what users of a running box reported.
+    Reports(reports::Arguments),
     /// Show the state of a running box.
     Status(status::Arguments),
     /// Say whether a site file is right.
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::User(arguments) => user::run(arguments),
         Command::Media(arguments) => media::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
+        Command::Reports(arguments) => reports::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::CheckConfig(arguments) => check_config::run(arguments),
         Command::Request(arguments) => request::run(arguments),

@@ -5,6 +5,7 @@ pub mod check_config;
 pub mod demo;
 pub mod enrol;
 pub mod media;
+pub mod reports;
 pub mod request;
 pub mod serve;
 pub mod status;

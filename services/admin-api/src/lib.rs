@@ -7,6 +7,7 @@ mod error;
 mod health;
 mod media;
 mod metrics;
+mod reports;
 mod status;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use self::{
     },
     media::{MediaSummary, Quarantine, QuarantinedFile},
     metrics::Metrics,
+    reports::ReportLine,
     status::{Certificate, ListState, MediaUsage, Membership, Peers, Status, StatusSource},
 };
 
@@ -69,6 +71,7 @@ pub fn operate(services: Services) -> Router {
             post(actions::create_registration_token),
         )
         .route("/audit-log", get(audit::list))
+        .route("/reports", get(reports::list))
         .route("/users/{user_id}/media", get(media::list))
         .route("/media/{server}/{media_id}", delete(media::delete))
         .route(

@@ -288,12 +288,11 @@ fn send_waiting(rooms: &Rooms, tx: &mut WriteTx<'_>, delay_id: &str, now_ms: u64
             redacts: None,
         };
         let mut room = RoomWriter::open(rooms, tx, &delayed.room_id)?;
-        DelayOutcome::Sent(match unchanged(&room, &draft)? {
-            Some(event_id) => event_id,
-            None => {
-                check_possible(&room, &draft)?;
-                room.send(&draft)?.event_id
-            }
+        DelayOutcome::Sent(if let Some(event_id) = unchanged(&room, &draft)? {
+            event_id
+        } else {
+            check_possible(&room, &draft)?;
+            room.send(&draft)?.event_id
         })
     };
     tx.end_delayed_event(delay_id, &outcome)?;

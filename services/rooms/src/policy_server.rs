@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use luxchat_store::{EventStatus, Pdu, ReadTx, Room};
 use ruma::{
-    CanonicalJsonValue, OwnedEventId, RoomId,
+    CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, RoomId,
     api::federation::policy::sign_event::v1 as sign_event,
     events::{
         StateEventType, TimelineEventType,
@@ -144,13 +144,13 @@ impl Rooms {
         let mut object = pdu.to_object()?;
         let signatures = object
             .entry("signatures".to_owned())
-            .or_insert_with(|| CanonicalJsonValue::Object(Default::default()));
+            .or_insert_with(|| CanonicalJsonValue::Object(CanonicalJsonObject::new()));
         let CanonicalJsonValue::Object(signatures) = signatures else {
             return Err(Error::BadJson("signatures".to_owned()));
         };
         let of_server = signatures
             .entry(policy.via.to_string())
-            .or_insert_with(|| CanonicalJsonValue::Object(Default::default()));
+            .or_insert_with(|| CanonicalJsonValue::Object(CanonicalJsonObject::new()));
         if let CanonicalJsonValue::Object(of_server) = of_server {
             let key_id = POLICY_SERVER_ED25519_SIGNING_KEY_ID.to_owned();
             of_server.insert(key_id, signature.encode().into());

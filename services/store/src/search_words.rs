@@ -80,7 +80,8 @@ mod tests {
         let long = "x".repeat(1_000);
         let words: Vec<_> = word_sequence(&long).collect();
         assert_eq!(words, ["x".repeat(32)]);
-        let many: String = (0..100).map(|number| format!("{number} ")).collect();
+        let many: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        let many = many.join(" ");
         assert_eq!(search_words(&many, 10).len(), 10);
     }
 }

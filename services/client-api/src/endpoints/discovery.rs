@@ -55,13 +55,23 @@ async fn supported_versions(_: Matrix<versions::Request>) -> Answer<versions::Re
     let mut response = versions::Response::new(versions.map(ToOwned::to_owned).collect());
     response.unstable_features = BTreeMap::from([
         // What clients look for here, whether or not it has made its way into the specification since.
+        ("org.matrix.msc3030".to_owned(), true),
+        ("org.matrix.msc3391".to_owned(), true),
         ("org.matrix.msc3874".to_owned(), true),
+        ("org.matrix.msc3882".to_owned(), true),
         ("org.matrix.msc4140".to_owned(), true),
+        ("org.matrix.msc4151".to_owned(), true),
+        ("org.matrix.msc4155".to_owned(), true),
         ("org.matrix.msc4222".to_owned(), true),
         ("org.matrix.msc4306".to_owned(), true),
         ("org.matrix.msc4308".to_owned(), true),
         // Sliding sync, which clients look for here alone.
         ("org.matrix.simplified_msc3575".to_owned(), true),
+        ("uk.half-shot.msc2666.query_mutual_rooms".to_owned(), true),
+        (
+            "uk.half-shot.msc2666.query_mutual_rooms.stable".to_owned(),
+            true,
+        ),
         // Profile fields, for clients that do not yet look at the version.
         ("uk.tcpip.msc4133".to_owned(), true),
         ("uk.tcpip.msc4133.stable".to_owned(), true),

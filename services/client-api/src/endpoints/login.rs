@@ -78,7 +78,15 @@ async fn log_in(
             if let Some(limiter) = state.limiter() {
                 limiter.check_login(address)?;
             }
-            let user = user_of(&proof)?;
+            let user = match &proof.identifier {
+                Some(UserIdentifier::Email(email)) => {
+                    let owner = state.accounts.email_owner(&email.address).await?;
+                    // An address that nobody has is a name that nobody has: refusing either takes as long.
+                    let nobody = || email.address.to_lowercase().replace('@', "=40");
+                    owner.map_or_else(nobody, Into::into)
+                }
+                _ => user_of(&proof)?,
+            };
             state.accounts.login(&user, proof.password, device).await?
         }
         LoginInfo::Token(proof) => {
@@ -149,7 +157,9 @@ fn user_of(proof: &Password) -> Result<String, ApiError> {
     let legacy = proof.user.clone();
     match (&proof.identifier, legacy) {
         (Some(UserIdentifier::Matrix(matrix)), _) => Ok(matrix.user.clone()),
-        (Some(_), _) => Err(ApiError::bad_request("Only m.id.user is supported")),
+        (Some(_), _) => Err(ApiError::bad_request(
+            "Only m.id.user and e-mail addresses are supported",
+        )),
         (None, Some(user)) => Ok(user),
         (None, None) => Err(ApiError::missing_param("identifier is missing")),
     }
@@ -245,6 +255,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_e_mail_address_names_its_user() {
+        let server = Server::new();
+        server.user("alice").await;
+        let alice = ruma::user_id!("@alice:example.org");
+        server
+            .services
+            .store
+            .write(move |tx| {
+                let user = tx.user_nid(alice)?.unwrap();
+                tx.insert_email_address(user, "alice@example.org", 1)
+            })
+            .await
+            .unwrap();
+        let email =
+            json!({ "type": "m.id.thirdparty", "medium": "email", "address": "Alice@example.org" });
+        let login = server
+            .log_in("nobody", json!({ "identifier": email }))
+            .await;
+        assert_eq!(login.ok()["user_id"], "@alice:example.org");
+    }
+
+    #[tokio::test]
     async fn a_wrong_login_says_no_more_than_that() {
         let server = Server::new();
         server.user("alice").await;
@@ -254,6 +286,9 @@ mod tests {
         }
         let email = json!({ "type": "m.id.thirdparty", "medium": "email", "address": "a@b" });
         let refused = server.log_in("alice", json!({ "identifier": email })).await;
+        assert_eq!(refused.error(), (403, "M_FORBIDDEN"));
+        let phone = json!({ "type": "m.id.phone", "country": "LU", "phone": "1" });
+        let refused = server.log_in("alice", json!({ "identifier": phone })).await;
         assert_eq!(refused.error(), (400, "M_UNKNOWN"));
         let refused = server.log_in("alice", json!({ "identifier": null })).await;
         assert_eq!(refused.error(), (400, "M_MISSING_PARAM"));

@@ -13,7 +13,7 @@ impl From<RoomsError> for Error {
         let bad_request = |kind| ApiError::new(StatusCode::BAD_REQUEST, kind, message.clone());
         match error {
             // Whoever is not in a room learns no more of it than that.
-            E::Forbidden(_) | E::RoomNotResident(_) => ApiError::forbidden(message),
+            E::Forbidden(_) | E::RoomNotResident(_) | E::Unsigned(_) => ApiError::forbidden(message),
             E::NotFound(_) => ApiError::not_found(message),
             E::UnsupportedVersion(_) => bad_request(ErrorKind::UnsupportedRoomVersion),
             E::IncompatibleVersion(version) => bad_request(ErrorKind::IncompatibleRoomVersion(
@@ -38,7 +38,6 @@ impl From<RoomsError> for Error {
                     "org.matrix.msc4140.errcode": "M_MAX_DELAYED_EVENTS_EXCEEDED",
                 }),
             ),
-            E::Unsigned(_) => ApiError::forbidden(message),
             E::InviteBlocked => {
                 ApiError::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, message)
             }

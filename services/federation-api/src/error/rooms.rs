@@ -11,7 +11,7 @@ impl From<RoomsError> for Error {
         let message = error.to_string();
         let bad_request = |kind| ApiError::new(StatusCode::BAD_REQUEST, kind, message.clone());
         match error {
-            E::Forbidden(_) => ApiError::forbidden(message),
+            E::Forbidden(_) | E::Unsigned(_) => ApiError::forbidden(message),
             E::NotFound(_) | E::RoomNotResident(_) => ApiError::not_found(message),
             E::UnsupportedVersion(version) | E::IncompatibleVersion(version) => {
                 let data = IncompatibleRoomVersionErrorData::new(version);
@@ -21,7 +21,6 @@ impl From<RoomsError> for Error {
             E::UnableToGrantJoin => bad_request(ErrorKind::UnableToGrantJoin),
             E::TooLarge(_) => ApiError::too_large(message),
             E::NotLeft => bad_request(ErrorKind::Unknown),
-            E::Unsigned(_) => ApiError::forbidden(message),
             E::InviteBlocked => {
                 ApiError::new(StatusCode::FORBIDDEN, ErrorKind::InviteBlocked, message)
             }
