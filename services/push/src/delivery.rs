@@ -14,6 +14,7 @@ use ruma::events::room::member::MembershipState;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
+use url::Url;
 
 use crate::{
     Push, Result,
@@ -140,7 +141,9 @@ impl Deliveries {
         let idle: Vec<PusherNid> = {
             let queues = self.lock();
             let idle = queues.iter().filter(|(_, queue)| {
-                !queue.is_running && queue.saved.0 < seen.0.saturating_sub(IDLE_LAG)
+                !queue.is_running
+                    && !queue.is_behind
+                    && queue.saved.0 < seen.0.saturating_sub(IDLE_LAG)
             });
             idle.map(|(pusher, _)| *pusher).take(IDLE_BATCH).collect()
         };
@@ -220,7 +223,6 @@ impl Deliveries {
                         self.lock().remove(&nid);
                         return Ok(());
                     }
-                    unsaved += 1;
                 }
                 Next::Recount(told) => self.tell_count(nid, told).await?,
                 Next::Nothing if unsaved == 0 => return Ok(()),
@@ -432,6 +434,11 @@ impl Push {
         pusher: &Pusher,
         row: &ClientRow,
     ) -> Result<Option<Verdict>> {
+        // The site may name other gateways than when the pusher was set.
+        let url = Url::parse(&pusher.settings.url);
+        if !url.is_ok_and(|url| self.shared.config.allows(&url)) {
+            return Ok(None);
+        }
         let keep = u64::try_from(self.shared.config.keep.as_millis()).unwrap_or(u64::MAX);
         let oldest = self.store().clock().now_ms().saturating_sub(keep);
         if u64::from(sent_at(row).0) < oldest {
