@@ -27,8 +27,8 @@ export function serverFromEnvironment(name) {
     return { baseUrl, registration };
 }
 
-/** Registers a user whose name was never used before, logs a device in, and waits for its first sync. */
-export async function newDevice(server, name) {
+/** Registers a user whose name was never used before, logs a device in, and waits for its first sync with `options`. */
+export async function newDevice(server, name, options = {}) {
     const localpart = `${name}-${randomBytes(4).toString("hex")}`;
     const password = randomBytes(16).toString("hex");
     await register(server, localpart, password);
@@ -56,7 +56,7 @@ export async function newDevice(server, name) {
     const synced = new Promise((resolve) => {
         client.on(ClientEvent.Sync, (state) => state === SyncState.Prepared && resolve());
     });
-    await client.startClient({ initialSyncLimit: 10 });
+    await client.startClient({ initialSyncLimit: 10, ...options });
     await synced;
     return { client, userId: session.user_id, complaints };
 }
