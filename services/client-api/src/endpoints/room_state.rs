@@ -133,7 +133,8 @@ async fn members(
     Ok(Reply(get_member_events::Response::new(chunk)))
 }
 
-/// What ruma's type leaves out where there is none: clients expect the fields to be there.
+/// With null for what a member lacks, which ruma's type and the specification's schema leave out: other servers have the
+/// fields always, and Complement asks for them.
 #[derive(Serialize)]
 struct JoinedMembers {
     joined: BTreeMap<OwnedUserId, JoinedMember>,
@@ -141,9 +142,7 @@ struct JoinedMembers {
 
 #[derive(Serialize)]
 struct JoinedMember {
-    #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     avatar_url: Option<OwnedMxcUri>,
 }
 
