@@ -27,8 +27,8 @@ impl ReadTx<'_> {
 
     /// The rooms that the directory lists, those with most joined users first.
     pub fn published_rooms(&self) -> Result<Vec<(RoomNid, u64)>> {
-        let sql = "SELECT p.room_nid, (SELECT count(*) FROM members m \
-                       WHERE m.room_nid = p.room_nid AND m.membership = 'join') AS joined \
+        let sql = "SELECT p.room_nid, (SELECT coalesce(sum(s.joined), 0) FROM room_servers s \
+                   WHERE s.room_nid = p.room_nid AND s.until_seq IS NULL) AS joined \
                    FROM published_rooms p ORDER BY joined DESC, p.room_nid";
         self.all(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
     }
