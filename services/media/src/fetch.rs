@@ -143,6 +143,9 @@ impl Shared {
             Error::TooLarge(limit) => Error::RemoteTooLarge(limit),
             other => other,
         })?;
+        if head.length.is_some_and(|length| length != written.size) {
+            return Err(invalid(server, "it is not as long as it was said to be"));
+        }
         let row = MediaRow {
             sha256: written.sha256,
             size: written.size,

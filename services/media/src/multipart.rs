@@ -50,6 +50,8 @@ pub fn envelope(found: &Found) -> Envelope<impl Stream<Item = io::Result<Bytes>>
 pub(crate) struct Head {
     pub(crate) content_type: Option<String>,
     pub(crate) file_name: Option<String>,
+    /// How many bytes it is said to have.
+    pub(crate) length: Option<u64>,
     /// Somewhere else, where the content would be.
     pub(crate) location: Option<String>,
 }
@@ -186,6 +188,10 @@ fn parse_head(bytes: &[u8]) -> Result<Head, &'static str> {
         let value = value.trim();
         match name.trim().to_ascii_lowercase().as_str() {
             "content-type" => head.content_type = Some(value.to_owned()),
+            "content-length" => {
+                let length = value.parse();
+                head.length = Some(length.map_err(|_| "a part's length is no number")?);
+            }
             "location" => head.location = Some(value.to_owned()),
             "content-disposition" => {
                 let disposition: Option<ContentDisposition> = value.parse().ok();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, StatusCode,
-    header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, LOCATION},
+    header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION},
 };
 use luxchat_federation::Error;
 use ruma::{
@@ -103,6 +103,7 @@ pub(crate) fn head(headers: &HeaderMap) -> Head {
     Head {
         content_type: text(CONTENT_TYPE),
         file_name: disposition.and_then(|disposition| disposition.filename),
+        length: text(CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         location: text(LOCATION),
     }
 }

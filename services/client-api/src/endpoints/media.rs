@@ -95,12 +95,14 @@ async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Reply<Created>, Refused> {
+    session.check_not_suspended()?;
     let upload = described(&session, name, &headers)?;
     let media_id = state.media.upload(upload, body.into_data_stream()).await?;
     Ok(Reply(Created::new(uri(&state, &media_id))))
 }
 
 async fn reserve(state: State, session: Session, _: Matrix<Reserve>) -> Answer<Reserved> {
+    session.check_not_suspended()?;
     let reserved = state.media.reserve(session.user_id.clone()).await?;
     let mut response = Reserved::new(uri(&state, &reserved.media_id));
     let expires = UInt::new_saturating(reserved.expires_ts);
@@ -118,6 +120,7 @@ async fn upload_to(
 ) -> Result<Json<Value>, Refused> {
     let server = ServerName::parse(server)
         .map_err(|_| ApiError::invalid_param("The path has no server name"))?;
+    session.check_not_suspended()?;
     let upload = described(&session, name, &headers)?;
     let body = body.into_data_stream();
     state

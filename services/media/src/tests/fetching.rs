@@ -37,6 +37,9 @@ async fn a_peer_that_lies_or_stalls_leaves_nothing() {
             "large" => return (kind, body),
             "kind" => return ("text/plain".to_owned(), body),
             "truncated" => format!("{head}\r\nhalf of it"),
+            "short" => format!("{head}Content-Length: 5\r\n\r\nfour\r\n--b--"),
+            "long" => format!("{head}Content-Length: 5\r\n\r\nsix by\r\n--b--"),
+            "no-number" => format!("{head}Content-Length: -4\r\n\r\nfour\r\n--b--"),
             "redirect" => format!("{head}Location: https://elsewhere.lu/\r\n\r\n\r\n--b--"),
             _ => {
                 let begun = stream::iter([Ok(Bytes::from(format!("{head}\r\nbegun")))]);
@@ -47,7 +50,16 @@ async fn a_peer_that_lies_or_stalls_leaves_nothing() {
         };
         (kind, Body::from(text))
     });
-    for id in ["kind", "truncated", "redirect", "stalled"] {
+    let liars = [
+        "kind",
+        "truncated",
+        "short",
+        "long",
+        "no-number",
+        "redirect",
+        "stalled",
+    ];
+    for id in liars {
         let answer = world.fetch(id).await;
         assert!(matches!(answer, Err(Error::InvalidAnswer { .. })), "{id}");
     }
@@ -55,7 +67,7 @@ async fn a_peer_that_lies_or_stalls_leaves_nothing() {
     assert!(matches!(large, Err(Error::RemoteTooLarge(100))));
     assert!(world.files().is_empty());
     assert_eq!(world.read(|tx| tx.remote_media_bytes()).await, 0);
-    for id in ["large", "kind", "truncated", "redirect", "stalled"] {
+    for id in liars.into_iter().chain(["large"]) {
         let peer = server_name!("peer.lu");
         assert_eq!(world.read(move |tx| tx.remote_media(peer, id)).await, None);
     }
