@@ -9,26 +9,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use luxchat_store::{ClientRow, EventNid, Position, PushCandidate, Pusher, PusherNid, ReadTx};
-use ruma::events::room::member::MembershipState;
+use luxchat_store::{EventNid, Position, PushCandidate, Pusher, PusherNid, ReadTx};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
-use url::Url;
 
-use crate::{
-    Push, Result,
-    evaluate::{Evaluator, PushEvent, Verdict},
-    gateway::Refused,
-    notification::Composed,
-    notifications::sent_at,
-};
+use crate::{Push, Result, gateway::Refused, news::Prepared, notification::Composed};
 
 /// Events known to wait for one pusher; more are found again later.
 const WAITING: usize = 256;
-
-/// Events looked at in one go when finding again what waits.
-const PAGE: u32 = 256;
 
 /// Requests to gateways at the same time.
 const REQUESTS: usize = 32;
@@ -367,106 +356,5 @@ impl Deliveries {
         if let Some(queue) = self.lock().get_mut(&nid) {
             queue.told = unread;
         }
-    }
-}
-
-/// What a search found.
-struct Searched {
-    waiting: Vec<PushCandidate>,
-    /// Up to where it went.
-    until: Position,
-    has_more: bool,
-}
-
-/// What is to be done about an event.
-enum Prepared {
-    /// Nothing any more: there is no such pusher.
-    Gone,
-    /// Nothing: it is read, redacted, too old, or the rules say so.
-    NoNews,
-    /// It is to be sent.
-    Send(Box<Pusher>, Composed),
-}
-
-impl Push {
-    fn search(&self, tx: &ReadTx<'_>, nid: PusherNid, after: Position) -> Result<Option<Searched>> {
-        let Some(pusher) = tx.pusher(nid)? else {
-            return Ok(None);
-        };
-        let after = after.max(pusher.cursor);
-        let candidates = tx.push_candidates(pusher.user, after, PAGE)?;
-        let mut found = Searched {
-            waiting: Vec::new(),
-            until: after,
-            has_more: candidates.len() >= PAGE as usize,
-        };
-        for candidate in candidates {
-            found.until = candidate.at;
-            let row = tx.client_event_by_nid(candidate.event)?;
-            if self.verdict(tx, &pusher, &row)?.is_some() {
-                found.waiting.push(candidate);
-            }
-        }
-        Ok(Some(found))
-    }
-
-    fn prepare(
-        &self,
-        tx: &ReadTx<'_>,
-        nid: PusherNid,
-        candidate: PushCandidate,
-    ) -> Result<Prepared> {
-        let Some(pusher) = tx.pusher(nid)? else {
-            return Ok(Prepared::Gone);
-        };
-        let row = tx.client_event_by_nid(candidate.event)?;
-        let Some(verdict) = self.verdict(tx, &pusher, &row)? else {
-            return Ok(Prepared::NoNews);
-        };
-        let composed = self.compose(tx, &pusher, &row, &verdict)?;
-        Ok(Prepared::Send(Box::new(pusher), composed))
-    }
-
-    /// Whether an event is news to a pusher's user, and what their rules say to it.
-    fn verdict(
-        &self,
-        tx: &ReadTx<'_>,
-        pusher: &Pusher,
-        row: &ClientRow,
-    ) -> Result<Option<Verdict>> {
-        // The site may name other gateways than when the pusher was set.
-        let url = Url::parse(&pusher.settings.url);
-        if !url.is_ok_and(|url| self.shared.config.allows(&url)) {
-            return Ok(None);
-        }
-        let keep = u64::try_from(self.shared.config.keep.as_millis()).unwrap_or(u64::MAX);
-        let oldest = self.store().clock().now_ms().saturating_sub(keep);
-        if u64::from(sent_at(row).0) < oldest {
-            return Ok(None);
-        }
-        let membership = tx.member(row.room, pusher.user)?;
-        match membership.map(|member| (member.membership, member.event)) {
-            Some((MembershipState::Join, _)) => {
-                let Some(mut state) = tx.read_state(pusher.user, row.room)? else {
-                    return Ok(None);
-                };
-                tx.read_threads(pusher.user, row.room, &mut state)?;
-                let Some(pos) = row.pos.filter(|pos| *pos > state.joined) else {
-                    return Ok(None);
-                };
-                let thread = tx.thread_at(row.room, pos)?;
-                if state.is_read(pos, thread.as_deref()) {
-                    return Ok(None);
-                }
-            }
-            Some((MembershipState::Invite, event)) if event == row.nid => {}
-            _ => return Ok(None),
-        }
-        let Some(event) = PushEvent::new(row) else {
-            return Ok(None);
-        };
-        let rules = self.rules_of(tx, pusher.user)?;
-        let evaluator = Evaluator::new(tx, &rules, row.room, &tx.push_room(row.room)?)?;
-        Ok(evaluator.judge(&event))
     }
 }

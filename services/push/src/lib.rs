@@ -5,6 +5,7 @@
 //! differences. Only for the others are events looked at one by one, within limits, and what was found is remembered.
 
 mod config;
+mod connector;
 mod counts;
 #[cfg(test)]
 mod counts_tests;
@@ -15,6 +16,7 @@ mod dispatch;
 mod error;
 mod evaluate;
 mod gateway;
+mod news;
 mod notification;
 mod notifications;
 mod profile;
