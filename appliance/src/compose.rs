@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use axum::Router;
 use luxchat_accounts::Accounts;
 use luxchat_admin_api as admin_api;
-use luxchat_application_services::{ApplicationServices, Typists};
+use luxchat_application_services::{ApplicationServices, Live};
 use luxchat_bundle::{BoxKeys, Bundle, DirectorySource, Enrolment, Leaf, Source, TrustStore};
 use luxchat_client_api as client_api;
 use luxchat_encryption::Encryption;
@@ -22,12 +22,13 @@ use luxchat_media::Media;
 use luxchat_previews::Previews;
 use luxchat_push::Push;
 use luxchat_rooms::Rooms;
-use luxchat_store::{Clock, Position, RoomNid, Store};
+use luxchat_store::{Clock, Position, RoomNid, Store, UserNid};
 use luxchat_sync::{Presence, Receipts, Sync, Typing};
 use ruma::{
     OwnedUserId, ServerName, UserId, api::federation::transactions::edu::Edu,
     signatures::Ed25519KeyPair,
 };
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, UnixListener},
     time::timeout,
@@ -387,7 +388,13 @@ impl Services {
 
     fn client_router(&self, config: &Config) -> Result<Router> {
         let config = settings::client_api(config)?;
-        Ok(client_api::router(self.client_services(), config))
+        let open =
+            federation_api::open_router(self.for_federation(), federation_api::Config::default());
+        Ok(client_api::router_beside(
+            self.client_services(),
+            config,
+            open,
+        ))
     }
 
     fn client_services(&self) -> client_api::Services {
@@ -409,7 +416,13 @@ impl Services {
     }
 
     fn federation_router(&self, directory: Option<Router>) -> Router {
-        let services = federation_api::Services {
+        let config = federation_api::Config::default();
+        let router = federation_api::router(self.for_federation(), config);
+        directory.into_iter().fold(router, Router::merge)
+    }
+
+    fn for_federation(&self) -> federation_api::Services {
+        federation_api::Services {
             store: self.store.clone(),
             accounts: self.accounts.clone(),
             rooms: self.rooms.clone(),
@@ -420,9 +433,7 @@ impl Services {
             media: self.media.clone(),
             application_services: self.application_services.clone(),
             federation: self.federation.clone(),
-        };
-        let router = federation_api::router(services, federation_api::Config::default());
-        directory.into_iter().fold(router, Router::merge)
+        }
     }
 }
 
@@ -488,13 +499,36 @@ async fn retry_waiting_events(rooms: Rooms) {
     }
 }
 
-/// What application services are told of typing.
+/// What application services are told beside events.
 #[derive(Debug)]
-struct TypingUsers(Typing);
+struct LiveUsers {
+    typing: Typing,
+    presence: Presence,
+}
 
-impl Typists for TypingUsers {
-    fn changed_since(&self, room: RoomNid, since: Position) -> Option<Vec<OwnedUserId>> {
-        self.0.changed_since(room, since)
+impl Live for LiveUsers {
+    fn typing(&self, room: RoomNid, since: Position) -> Option<Vec<OwnedUserId>> {
+        self.typing.changed_since(room, since)
+    }
+
+    fn presence(&self, since: Position, limit: usize) -> Vec<(UserNid, Value)> {
+        let changed = self.presence.changed_since(since, limit).into_iter();
+        let shown = changed.filter_map(|user| Some((user, self.presence.shown(user)?)));
+        shown
+            .map(|(user, shown)| {
+                let mut content = json!({
+                    "presence": shown.state,
+                    "currently_active": shown.currently_active,
+                });
+                if let Some(ago) = shown.last_active_ago {
+                    content["last_active_ago"] = ago.into();
+                }
+                if let Some(message) = shown.status_msg {
+                    content["status_msg"] = message.into();
+                }
+                (user, content)
+            })
+            .collect()
     }
 }
 
@@ -631,8 +665,11 @@ fn start_background(
             .await;
     });
     let (application_services, services_stop) = (services.application_services.clone(), stop());
-    let typists = Arc::new(TypingUsers(services.typing.clone()));
-    lifecycle.spawn(async move { application_services.run(typists, services_stop).await });
+    let live = Arc::new(LiveUsers {
+        typing: services.typing.clone(),
+        presence: services.presence.clone(),
+    });
+    lifecycle.spawn(async move { application_services.run(live, services_stop).await });
     let maintenance_stop = stop();
     lifecycle.spawn(async move { services.maintain(maintenance_stop).await });
     let (store, stop) = (store.clone(), stop());

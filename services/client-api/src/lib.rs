@@ -26,6 +26,6 @@ pub use self::{
     guests::keep_guests_out,
     endpoints::EMAIL_LINK,
     config::{Config, Rate, RateLimits, ServerNotices, Support, Turn},
-    router::router,
+    router::{router, router_beside},
     state::{Services, State},
 };

@@ -34,6 +34,14 @@ pub(crate) fn unsigned() -> Router<State> {
         .merge(version::routes())
 }
 
+/// Those of them that have nobody else asked, and tell of no other server.
+pub(crate) fn open() -> Router<State> {
+    Router::new()
+        .merge(openid::routes())
+        .merge(server_keys::own_routes())
+        .merge(version::routes())
+}
+
 /// Endpoints for servers that sign their requests. Each may take [`Peer`](crate::auth::Peer).
 pub(crate) fn signed() -> Router<State> {
     Router::new()

@@ -14,6 +14,6 @@ mod state;
 
 pub use self::{
     config::Config,
-    router::router,
+    router::{open_router, router},
     state::{Services, State},
 };

@@ -15,3 +15,10 @@ pub fn router(services: Services, config: Config) -> Router {
         .with_state(state);
     luxchat_http::trace(router, "federation")
 }
+
+/// What needs no signature and asks nobody, for the listener of clients: programs beside the box, such as the call servers
+/// that have `OpenID` tokens verified, have no certificate for the other one. Without fallbacks, and without limits but
+/// those of what it is merged into.
+pub fn open_router(services: Services, config: Config) -> Router {
+    endpoints::open().with_state(State::new(services, config))
+}

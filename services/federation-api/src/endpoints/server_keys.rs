@@ -4,12 +4,18 @@
 
 use axum::Router;
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
-use ruma::api::federation::discovery::{
-    get_remote_server_keys::v2 as query_one, get_remote_server_keys_batch::v2 as query_many,
-    get_server_keys::v2 as own,
+use ruma::{
+    api::federation::discovery::{
+        ServerSigningKeys, get_remote_server_keys::v2 as query_one,
+        get_remote_server_keys_batch::v2 as query_many, get_server_keys::v2 as own,
+    },
+    serde::Raw,
 };
 
-use crate::{State, error::Answer};
+use crate::{
+    State,
+    error::{Answer, Error},
+};
 
 /// Servers that one request may ask about.
 const MAX_QUERIED: usize = 100;
@@ -19,6 +25,39 @@ pub(crate) fn routes() -> Router<State> {
         .endpoint::<own::Request, _>(own_keys)
         .endpoint::<query_one::Request, _>(query)
         .endpoint::<query_many::Request, _>(query_batch)
+}
+
+/// A notary for this server alone.
+pub(crate) fn own_routes() -> Router<State> {
+    Router::new()
+        .endpoint::<own::Request, _>(own_keys)
+        .endpoint::<query_one::Request, _>(query_own)
+        .endpoint::<query_many::Request, _>(query_batch_own)
+}
+
+async fn query_own(
+    state: State,
+    Matrix(request): Matrix<query_one::Request>,
+) -> Answer<query_one::Response> {
+    let is_own = request.server_name == state.federation.server_name();
+    let documents = own_documents(&state, is_own)?;
+    Ok(Reply(query_one::Response::new(documents)))
+}
+
+async fn query_batch_own(
+    state: State,
+    Matrix(request): Matrix<query_many::Request>,
+) -> Answer<query_many::Response> {
+    let own = state.federation.server_name();
+    let is_own = request.server_keys.keys().any(|server| server == own);
+    let documents = own_documents(&state, is_own)?;
+    Ok(Reply(query_many::Response::new(documents)))
+}
+
+fn own_documents(state: &State, wanted: bool) -> Result<Vec<Raw<ServerSigningKeys>>, Error> {
+    let keys = state.federation.keys();
+    let own = wanted.then(|| keys.own_document()).transpose()?;
+    Ok(own.into_iter().collect())
 }
 
 async fn own_keys(state: State, Matrix(_): Matrix<own::Request>) -> Answer<own::Response> {

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use luxchat_accounts::Accounts;
 use luxchat_encryption::Encryption;
 use luxchat_federation::{Federation, MemoryNetwork, PeerIdentity};
-use luxchat_federation_api::{Config, Services, router};
+use luxchat_federation_api::{Config, Services, open_router, router};
 use luxchat_media::Media;
 use luxchat_rooms::{Join, Rooms, SendEvent};
 use luxchat_store::Store;
@@ -32,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) presence: Presence,
     pub(crate) media: Media,
     pub(crate) router: Router,
+    /// What it serves at the clients' door.
+    pub(crate) open: Router,
     _folder: TempDir,
 }
 
@@ -83,6 +85,7 @@ impl Server {
             federation: federation.clone(),
         };
         let media = services.media.clone();
+        let open = open_router(services.clone(), Config::default());
         let router = router(services, Config::default());
         network.attach(name, router.clone());
         Self {
@@ -93,6 +96,7 @@ impl Server {
             presence,
             media,
             router,
+            open,
             _folder: folder,
         }
     }

@@ -1,6 +1,8 @@
 use axum::body::Body;
-use http::Request;
-use serde_json::json;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::fixture::{code, two_servers};
 
@@ -73,4 +75,29 @@ async fn an_unknown_openid_token_is_refused() {
         code(&b.answer("a.lu", request).await),
         (401, "M_UNKNOWN_TOKEN")
     );
+}
+
+#[tokio::test]
+async fn at_the_clients_door_a_server_speaks_of_itself_alone() {
+    let (_, b) = two_servers();
+    let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    let ask = async |request: Request<Body>| {
+        let response = b.open.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    };
+    let (status, version) = ask(get("/_matrix/federation/v1/version")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(version["server"]["name"], "Luxchat Appliance");
+    for (server, documents) in [("b.lu", 1), ("a.lu", 0)] {
+        let path = format!("/_matrix/key/v2/query/{server}?minimum_valid_until_ts=0");
+        let (status, answer) = ask(get(&path)).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!(answer["server_keys"].as_array().unwrap().len(), documents);
+    }
+    let token = "/_matrix/federation/v1/openid/userinfo?access_token=unknown";
+    assert_eq!(ask(get(token)).await.0, StatusCode::UNAUTHORIZED);
+    let signed = "/_matrix/federation/v1/publicRooms";
+    assert_eq!(ask(get(signed)).await.0, StatusCode::NOT_FOUND);
 }
