@@ -1,10 +1,13 @@
-//! What is worth nothing later: who types, and who has read what.
+//! What is worth nothing later: who types, who has read what, and who is there.
 //! [Spec](https://spec.matrix.org/v1.19/application-service-api/#pushing-ephemeral-data).
 
 use std::collections::HashSet;
 
-use luxchat_store::{Position, ReadTx, Receipt, RoomNid};
-use ruma::{OwnedUserId, events::receipt::ReceiptType};
+use luxchat_store::{Position, ReadTx, Receipt, RoomNid, UserNid};
+use ruma::{
+    OwnedUserId,
+    events::{receipt::ReceiptType, room::member::MembershipState},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -18,10 +21,16 @@ const MAX_ROOMS: usize = 100;
 /// Receipts of one room in one transaction.
 const MAX_RECEIPTS: u32 = 100;
 
-/// Who is typing, as another service knows.
-pub trait Typists: Send + Sync + std::fmt::Debug {
+/// Users whose presence is told in one transaction.
+const MAX_PRESENT: usize = 100;
+
+/// What others know that is not in the store.
+pub trait Live: Send + Sync + std::fmt::Debug {
     /// Who types in a room, where that changed after a position.
-    fn changed_since(&self, room: RoomNid, since: Position) -> Option<Vec<OwnedUserId>>;
+    fn typing(&self, room: RoomNid, since: Position) -> Option<Vec<OwnedUserId>>;
+
+    /// The users whose presence changed after a position, at most `limit`, with the content of `m.presence` for each.
+    fn presence(&self, since: Position, limit: usize) -> Vec<(UserNid, Value)>;
 }
 
 /// What happened in `rooms` after a position and concerns a service.
@@ -29,14 +38,14 @@ pub(crate) fn read(
     tx: &ReadTx<'_>,
     service: &Service,
     own: &OwnUsers,
-    typists: &dyn Typists,
+    live: &dyn Live,
     rooms: &HashSet<RoomNid>,
     since: Position,
 ) -> Result<Vec<Value>> {
     let mut interest = Interest::new(tx, service, own);
     let mut events = Vec::new();
     for room in rooms.iter().take(MAX_ROOMS) {
-        let typing = typists.changed_since(*room, since);
+        let typing = live.typing(*room, since);
         let receipts = tx.room_receipts(*room, since, MAX_RECEIPTS)?;
         if (typing.is_none() && receipts.is_empty()) || !interest.has_room(*room)? {
             continue;
@@ -54,7 +63,32 @@ pub(crate) fn read(
             events.push(json!({ "type": "m.receipt", "room_id": room_id, "content": content }));
         }
     }
+    for (user, content) in live.presence(since, MAX_PRESENT) {
+        if concerns(tx, &mut interest, own, user)? {
+            let sender = tx.user_id(user)?;
+            events.push(json!({ "type": "m.presence", "sender": sender, "content": content }));
+        }
+    }
     Ok(events)
+}
+
+/// Whether a user is the service's own, or in a room of its interest.
+fn concerns(
+    tx: &ReadTx<'_>,
+    interest: &mut Interest<'_, '_>,
+    own: &OwnUsers,
+    user: UserNid,
+) -> Result<bool> {
+    if own.contains(user) {
+        return Ok(true);
+    }
+    let rooms = tx.rooms_of_user(user, &MembershipState::Join)?;
+    for room in rooms.into_iter().take(MAX_ROOMS) {
+        if interest.has_room(room)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn receipt_content(service: &Service, receipts: Vec<Receipt>) -> Map<String, Value> {

@@ -24,7 +24,7 @@ struct Stored<'a> {
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct Composed<'a> {
     content: &'a RawValue,
     event_id: &'a str,
     origin_server_ts: i64,
@@ -80,7 +80,7 @@ pub(crate) fn compose(tx: &ReadTx<'_>, event: EventNid, now_ms: u64) -> Result<B
         _ => fields.redacts,
     };
     let now = i64::try_from(now_ms).unwrap_or(i64::MAX);
-    let event = Event {
+    let event = Composed {
         content: fields.content,
         event_id: &row.event_id,
         origin_server_ts: fields.origin_server_ts,

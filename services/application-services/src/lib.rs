@@ -20,7 +20,7 @@ mod services;
 mod third_party;
 
 pub use self::{
-    ephemeral::Typists,
+    ephemeral::Live,
     error::{Error, Result},
     namespace::Namespaces,
     queries::PingError,

@@ -32,7 +32,7 @@ pub struct Registration {
     pub namespaces: Namespaces,
     /// Whether the users it acts as are limited as others are. Its own never is.
     pub rate_limited: bool,
-    /// Whether it wants to know of typing and receipts.
+    /// Whether it wants to know of typing, receipts and presence.
     pub receive_ephemeral: bool,
     /// The third-party networks that it serves.
     pub protocols: Vec<String>,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    ApplicationServices, Result, Service, Typists, backoff,
+    ApplicationServices, Live, Result, Service, backoff,
     batch::Batch,
     client::{Call, Fallback},
     ephemeral,
@@ -35,7 +35,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(5);
 impl ApplicationServices {
     /// Sends services what concerns them, until told to stop. A service that has never been sent to hears of what
     /// happens from now on.
-    pub async fn run(&self, typists: Arc<dyn Typists>, stop: CancellationToken) {
+    pub async fn run(&self, live: Arc<dyn Live>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         for service in self.all() {
             if service.registration().url.is_none() {
@@ -44,7 +44,7 @@ impl ApplicationServices {
             let sender = Sender {
                 services: self.clone(),
                 service: Arc::clone(service),
-                typists: Arc::clone(&typists),
+                live: Arc::clone(&live),
                 announcements: self.inner.store.tap(),
                 own: OwnUsers::default(),
                 rooms: HashSet::new(),
@@ -63,7 +63,7 @@ impl ApplicationServices {
 struct Sender {
     services: ApplicationServices,
     service: Arc<Service>,
-    typists: Arc<dyn Typists>,
+    live: Arc<dyn Live>,
     announcements: Receiver<Announcement>,
     own: OwnUsers,
     /// Where something happened since the last look.
@@ -151,6 +151,7 @@ impl Sender {
         self.drain();
         let batch = self.next_batch(standing).await?;
         if batch.events.is_empty() && batch.ephemeral.is_empty() {
+            standing.ephemeral = batch.position;
             self.pass_over(standing, batch.until).await?;
             return Ok(batch.more);
         }
@@ -169,7 +170,7 @@ impl Sender {
     }
 
     async fn next_batch(&mut self, standing: &Standing) -> Result<Next> {
-        let (service, typists) = (Arc::clone(&self.service), Arc::clone(&self.typists));
+        let (service, live) = (Arc::clone(&self.service), Arc::clone(&self.live));
         let mut own = std::mem::take(&mut self.own);
         let rooms = std::mem::take(&mut self.rooms);
         let (after, since) = (standing.examined, standing.ephemeral);
@@ -180,7 +181,7 @@ impl Sender {
                 own.refresh(tx, &service)?;
                 let batch = Batch::read(tx, &service, &own, after, now_ms)?;
                 let ephemeral = if service.registration().receive_ephemeral {
-                    ephemeral::read(tx, &service, &own, &*typists, &rooms, since)?
+                    ephemeral::read(tx, &service, &own, &*live, &rooms, since)?
                 } else {
                     Vec::new()
                 };

@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("luxchat-client-api", 4),
     ("luxchat-federation-api", 4),
     ("luxchat-accounts", 3),
+    ("luxchat-application-services", 3),
     ("luxchat-directory", 3),
     ("luxchat-encryption", 3),
     ("luxchat-media", 3),

@@ -237,11 +237,12 @@ impl Presence {
     }
 
     /// The users whose presence changed after a position, those first that changed last.
-    pub(crate) fn changed_since(&self, since: Position, limit: usize) -> Vec<UserNid> {
+    pub fn changed_since(&self, since: Position, limit: usize) -> Vec<UserNid> {
         self.lock().changed_since(since, limit)
     }
 
-    pub(crate) fn shown(&self, user: UserNid) -> Option<Shown> {
+    /// How a user is, as others see it; `None` for one who has never been there.
+    pub fn shown(&self, user: UserNid) -> Option<Shown> {
         self.lock().shown(user, self.now_ms())
     }
 

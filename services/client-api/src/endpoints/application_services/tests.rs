@@ -10,8 +10,8 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header::AUTHORIZATION},
 };
 use luxchat_accounts::{Config as AccountsConfig, Registration as AccountsRegistration};
-use luxchat_application_services::{Registration, Typists};
-use luxchat_store::{Position, RoomNid};
+use luxchat_application_services::{Live, Registration};
+use luxchat_store::{Position, RoomNid, UserNid};
 use ruma::{OwnedUserId, server_name};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
@@ -97,12 +97,19 @@ async fn answer(
     (status, Json(body))
 }
 
-#[derive(Debug)]
-struct Nobody;
+/// Nobody types, and one user comes at some time, once.
+#[derive(Debug, Default)]
+struct Present(Mutex<Option<UserNid>>);
 
-impl Typists for Nobody {
-    fn changed_since(&self, _: RoomNid, _: Position) -> Option<Vec<OwnedUserId>> {
+impl Live for Present {
+    fn typing(&self, _: RoomNid, _: Position) -> Option<Vec<OwnedUserId>> {
         None
+    }
+
+    fn presence(&self, _: Position, _: usize) -> Vec<(UserNid, Value)> {
+        let here = self.0.lock().unwrap().take();
+        let here = here.map(|user| (user, json!({ "presence": "online" })));
+        here.into_iter().collect()
     }
 }
 
@@ -115,6 +122,7 @@ as_token: {AS_TOKEN}
 hs_token: {HS_TOKEN}
 sender_localpart: irc_bot
 protocols: [irc]
+receive_ephemeral: true
 namespaces:
   users: [{{ exclusive: true, regex: "@irc_.*" }}]
   aliases: [{{ exclusive: true, regex: "#irc_.*" }}]
@@ -144,12 +152,14 @@ async fn server(url: &str) -> Server {
 
 /// A server whose service hears of everything.
 async fn bridged(bridge: &Bridge) -> Server {
+    bridged_with(bridge, Arc::default()).await
+}
+
+async fn bridged_with(bridge: &Bridge, live: Arc<Present>) -> Server {
     let server = server(&bridge.serve().await).await;
     let services = server.services.application_services.clone();
     tokio::spawn(async move {
-        services
-            .run(Arc::new(Nobody), CancellationToken::new())
-            .await
+        services.run(live, CancellationToken::new()).await;
     });
     // A service hears of what happens from its first start on.
     let store = &server.services.store;
@@ -329,6 +339,37 @@ async fn a_service_hears_in_order_and_again_until_it_has_heard() {
         .filter_map(|event| event["content"]["body"].as_str())
         .collect();
     assert_eq!(said, ["later", "end"]);
+}
+
+#[tokio::test]
+async fn a_service_hears_who_has_read_and_who_is_there() {
+    let bridge = Bridge::default();
+    let live = Arc::new(Present::default());
+    let server = bridged_with(&bridge, Arc::clone(&live)).await;
+    let alice = server.user("alice").await;
+    let room = server
+        .room(&alice, json!({ "preset": "public_chat" }))
+        .await;
+    let path = format!("/_matrix/client/v3/rooms/{room}");
+    let join = format!("{path}/join");
+    server.post(&join, AS_TOKEN, json!({})).await.ok();
+    let event = server.message(&alice, &room, "hello").await;
+    bridge.events_until("hello").await;
+
+    let user_id = ruma::user_id!("@alice:example.org");
+    let account = server.services.accounts.account(user_id).await.unwrap();
+    *live.0.lock().unwrap() = Some(account.user_nid);
+    let receipt = format!("{path}/receipt/m.read/{event}");
+    server.post(&receipt, &alice, json!({})).await.ok();
+    let (_, transaction) = bridge.next().await;
+    assert_eq!(transaction["events"], json!([]));
+    let [receipt, presence] = &transaction["ephemeral"].as_array().unwrap()[..] else {
+        panic!("{transaction}");
+    };
+    assert_eq!(receipt["room_id"], room);
+    assert!(receipt["content"][&event]["m.read"][user_id.as_str()]["ts"].is_u64());
+    assert_eq!(presence["sender"], user_id.as_str());
+    assert_eq!(presence["content"]["presence"], "online");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use axum::{
 };
 use luxchat_http::ApiError;
 use luxchat_store::RegistrationToken;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{Admin, Asked, Body, LONGEST_PAGE, Named};
@@ -34,21 +34,38 @@ struct New {
     expiry_time: Option<u64>,
 }
 
-/// What changes; a field that is `null` takes the limit away, one that is missing leaves it.
+/// What changes.
 #[derive(Deserialize)]
 struct Update {
-    #[serde(default, deserialize_with = "present")]
-    uses_allowed: Option<Option<u32>>,
-    #[serde(default, deserialize_with = "present")]
-    expiry_time: Option<Option<u64>>,
+    #[serde(default)]
+    uses_allowed: Change<u32>,
+    #[serde(default)]
+    expiry_time: Change<u64>,
 }
 
-fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Option::deserialize(deserializer).map(Some)
+/// What becomes of a limit.
+#[derive(Default)]
+enum Change<T> {
+    /// The field is missing: it stays.
+    #[default]
+    Keep,
+    /// `null` takes it away.
+    To(Option<T>),
+}
+
+impl<T> Change<T> {
+    fn of(self, limit: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => limit,
+            Self::To(limit) => limit,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::To)
+    }
 }
 
 async fn list(state: State, _: Admin, Asked(filter): Asked<Filter>) -> Result<Json<Value>, Error> {
@@ -94,8 +111,8 @@ async fn update(
             let Some(mut found) = tx.registration_token(&token)? else {
                 return Ok(None);
             };
-            found.uses_allowed = update.uses_allowed.unwrap_or(found.uses_allowed);
-            found.expires_ts = update.expiry_time.unwrap_or(found.expires_ts);
+            found.uses_allowed = update.uses_allowed.of(found.uses_allowed);
+            found.expires_ts = update.expiry_time.of(found.expires_ts);
             tx.set_registration_token_limits(&token, found.uses_allowed, found.expires_ts)?;
             Ok::<_, luxchat_store::Error>(Some(found))
         })
