@@ -290,6 +290,18 @@ mod tests {
     }
 
     #[test]
+    fn half_a_section_is_refused_by_name() {
+        let email = "[email]\nrelay = \"smtp://relay:25\"\nfrom = \"a@b.lu\"\nuser = \"box\"\n";
+        let alone = refused(&format!("{SAMPLE}\n{email}"));
+        assert!(alone.contains("email.password_file"), "{alone}");
+        let web = email.replace("smtp:", "http:");
+        let web = refused(&format!("{SAMPLE}\n{web}"));
+        assert!(web.contains("email.relay"), "{web}");
+        let empty = refused(&format!("{SAMPLE}\n[support]\n"));
+        assert!(empty.contains("[support]"), "{empty}");
+    }
+
+    #[test]
     fn contradictions_are_refused_by_name() {
         let relative = refused(&SAMPLE.replace("/var/lib/luxchat", "luxchat"));
         assert!(relative.contains("data_dir"), "{relative}");

@@ -70,7 +70,9 @@ pub(crate) async fn admit(
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    let is_sync = request.uri().path().ends_with("/sync");
+    let path = request.uri().path();
+    // Both wait for something to happen.
+    let is_sync = path.ends_with("/sync") || path.ends_with("/events");
     let (parts, body) = request.into_parts();
     let ClientAddress(address) = ClientAddress::of(&parts, state.config());
     let _place = state.places().take(is_sync, address)?;

@@ -25,6 +25,7 @@ mod mutual_rooms;
 mod openid;
 mod presence;
 mod notifications;
+mod peeking;
 mod profile;
 mod push;
 mod pushers;
@@ -87,6 +88,7 @@ pub(crate) fn routes() -> Router<State> {
         .merge(openid::routes())
         .merge(presence::routes())
         .merge(notifications::routes())
+        .merge(peeking::routes())
         .merge(profile::routes())
         .merge(push::routes())
         .merge(pushers::routes())

@@ -19,6 +19,7 @@ mod members;
 mod messages;
 mod mutual_rooms;
 mod presence;
+mod peeking;
 mod public_rooms;
 mod receipts;
 mod relation_filter;

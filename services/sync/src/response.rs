@@ -300,7 +300,7 @@ impl<'p, 'tx> Pass<'p, 'tx> {
     }
 }
 
-fn account_data_event<T>(event_type: &str, content: &RawValue) -> Result<Raw<T>> {
+pub(crate) fn account_data_event<T>(event_type: &str, content: &RawValue) -> Result<Raw<T>> {
     #[derive(Serialize)]
     struct Event<'a> {
         content: &'a RawValue,
