@@ -20,6 +20,7 @@ from .population import Population
 from .specification import Specification
 from .values import Values
 
+NAMELESS = "a member without a name or a picture: null, as Complement asks for"
 OPAQUE = "how a backup is encrypted is its clients' business: one with another algorithm is kept, too"
 # What the box does not serve, and why.
 NOT_SERVED = {
@@ -36,6 +37,8 @@ NOT_SERVED = {
 # Where the box answers otherwise than the schema says, and why.
 NULL = "what a member lacks is null: Complement asks for the field"
 DEVIATIONS = {
+    "GET /_matrix/client/v3/rooms/{roomId}/joined_members 200: joined/additionalProperties/display_name: type": NAMELESS,
+    "GET /_matrix/client/v3/rooms/{roomId}/joined_members 200: joined/additionalProperties/avatar_url: type": NAMELESS,
     "GET /_matrix/client/v3/rooms/{roomId}/joined_members 200: joined/patternProperties/^@/display_name: type": NULL,
     "GET /_matrix/client/v3/rooms/{roomId}/joined_members 200: joined/patternProperties/^@/avatar_url: type": NULL,
     "GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey} 200: : oneOf": "whole events fit both of its schemas",
