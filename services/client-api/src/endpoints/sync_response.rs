@@ -212,7 +212,7 @@ impl<'a> StateFields<'a> {
         match state {
             State::Before(events) if !events.is_empty() => fields.state = Some(Events::of(events)),
             State::After(events) if unstable => {
-                fields.unstable_state_after = Some(Events::of(events))
+                fields.unstable_state_after = Some(Events::of(events));
             }
             // That nothing changed must be said: clients take a missing one for a server that does not know the field.
             State::After(events) => fields.state_after = Some(Events::of(events)),
