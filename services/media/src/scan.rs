@@ -91,6 +91,8 @@ enum Verdict {
     Clean,
     /// With the name of what was found.
     Infected(String),
+    /// It began to let the content through, and did not go on.
+    Undecided,
 }
 
 /// A connection to a scanner.
@@ -148,6 +150,10 @@ impl Scanning {
                     .await?;
                 Err(Error::Quarantined)
             }
+            Ok(Verdict::Undecided) => {
+                warn!(content = hex(&sha256), "the scanner broke off");
+                Err(Error::NotScanned)
+            }
             Err(error) => {
                 warn!(content = hex(&sha256), %error, "a content could not be scanned");
                 match self.config.when_down {
@@ -187,7 +193,8 @@ impl Scanning {
                 ScanService::Clamd(address) => clamd::scan(connect(address).await?, content).await,
                 ScanService::Icap { address, service } => {
                     let connection = TcpStream::connect(address).await?;
-                    icap::scan(connection, address, service, size, content).await
+                    let sha256 = found.row().sha256;
+                    icap::scan(connection, (address, service), (size, sha256), content).await
                 }
             }
         };

@@ -31,7 +31,7 @@ pub enum Error {
     #[error("the worker broke down over the image: {0}")]
     Died(String),
 
-    /// As many images are waiting as may wait.
+    /// As many images are waiting as may wait, or this one has waited for too long.
     #[error("too many images are waiting for their thumbnails")]
     Busy,
 

@@ -40,6 +40,8 @@ pub struct Config {
     pub workers: usize,
     /// How many more may wait for their turn.
     pub waiting: usize,
+    /// How long an image may wait for its turn.
+    pub waiting_time: Duration,
     /// How long a worker may take.
     pub time: Duration,
     /// The largest image, in bytes; none is larger than 64 MiB.
@@ -54,6 +56,7 @@ impl Config {
             arguments: Vec::new(),
             workers: available_parallelism().map_or(1, NonZero::get),
             waiting: 64,
+            waiting_time: Duration::from_secs(30),
             time: Duration::from_secs(10),
             max_bytes: MAX_IMAGE,
         }
@@ -119,7 +122,8 @@ impl Thumbnailer {
             return Err(Failure::TooLarge.into());
         }
         let _place = self.shared.queue.try_acquire().map_err(|_| Error::Busy)?;
-        let _worker = self.shared.workers.acquire().await;
+        let turn = timeout(config.waiting_time, self.shared.workers.acquire()).await;
+        let _turn = turn.map_err(|_| Error::Busy)?;
         let mut worker = Worker::start(config)?;
         let made = timeout(config.time, worker.make(image, length, wanted)).await;
         let made = made.unwrap_or(Err(Error::TooSlow(config.time)));

@@ -1,16 +1,18 @@
 //! ICAP, RFC 3507: the content is sent as the answer of a web server that may be modified on its way. What comes through as
 //! it is, is clean.
 
-use std::io;
+use std::{io, pin::pin};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use luxchat_store::ContentHash;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, split};
 
 use super::{Connection, Verdict};
 
 /// The longest head of an answer, with the head of the answer within, in bytes.
-const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEAD: u64 = 16 * 1024;
 
 /// Headers by which scanners say what they found. There is no standard.
 const FINDINGS: &[&str] = &[
@@ -30,18 +32,18 @@ pub(super) async fn ping(
         "OPTIONS icap://{address}/{service} ICAP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
     );
     connection.write_all(request.as_bytes()).await?;
-    match read_head(&mut connection).await?.status {
+    match read_head(&mut BufReader::new(connection)).await?.status {
         200 | 204 => Ok(()),
         status => Err(unexpected(status)),
     }
 }
 
-/// Sends a content of `size` bytes.
+/// Sends a content of `size` bytes, whose hash is `sha256`, and reads what comes back at the same time: some servers send a
+/// part of it before they have made up their minds.
 pub(super) async fn scan(
-    mut connection: impl Connection,
-    address: &str,
-    service: &str,
-    size: u64,
+    connection: impl Connection,
+    (address, service): (&str, &str),
+    (size, sha256): (u64, ContentHash),
     mut content: impl Stream<Item = io::Result<Bytes>> + Unpin,
 ) -> io::Result<Verdict> {
     let asked = "GET http://media.invalid/ HTTP/1.1\r\nHost: media.invalid\r\n\r\n";
@@ -54,28 +56,41 @@ pub(super) async fn scan(
         asked.len(),
         asked.len() + answered.len(),
     );
-    let send = async {
-        connection.write_all(head.as_bytes()).await?;
+    let (reader, mut writer) = split(connection);
+    let send = pin!(async {
+        writer.write_all(head.as_bytes()).await?;
         while let Some(chunk) = content.next().await {
             let chunk = chunk?;
             let length = format!("{:x}\r\n", chunk.len());
-            connection.write_all(length.as_bytes()).await?;
-            connection.write_all(&chunk).await?;
-            connection.write_all(b"\r\n").await?;
+            writer.write_all(length.as_bytes()).await?;
+            writer.write_all(&chunk).await?;
+            writer.write_all(b"\r\n").await?;
         }
-        connection.write_all(b"0\r\n\r\n").await?;
-        connection.flush().await
-    };
-    let sent = send.await;
-    // It may have seen enough before the end.
-    let answer = read_head(&mut connection).await;
-    let answer = match (sent, answer) {
-        (_, Ok(answer)) => answer,
-        (Err(error), Err(_)) | (Ok(()), Err(error)) => return Err(error),
-    };
+        writer.write_all(b"0\r\n\r\n").await?;
+        writer.flush().await
+    });
+    let mut judge = pin!(judge(BufReader::new(reader), sha256));
+    tokio::select! {
+        // It may have seen enough before the end.
+        verdict = &mut judge => verdict,
+        sent = send => match (sent, judge.await) {
+            (_, Ok(verdict)) => Ok(verdict),
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+        },
+    }
+}
+
+async fn judge(mut reader: impl AsyncBufRead + Unpin, sha256: ContentHash) -> io::Result<Verdict> {
+    let answer = read_head(&mut reader).await?;
     match (answer.status, answer.finding, answer.inner_status) {
-        (204, ..) | (200 | 201, None, Some(200)) => Ok(Verdict::Clean),
+        (204, ..) => Ok(Verdict::Clean),
         (200 | 201, Some(finding), _) => Ok(Verdict::Infected(finding)),
+        (200 | 201, None, Some(200)) => Ok(match read_content(&mut reader).await {
+            Ok(came) if came == sha256 => Verdict::Clean,
+            Ok(_) => Verdict::Infected("changed by the scanner".to_owned()),
+            // So it takes back what it has begun to let through. Or it broke down.
+            Err(_) => Verdict::Undecided,
+        }),
         // It puts a page of its own in the content's place.
         (200 | 201, None, Some(status)) => Ok(Verdict::Infected(format!("blocked with {status}"))),
         (status, ..) => Err(unexpected(status)),
@@ -91,56 +106,68 @@ struct Head {
     inner_status: Option<u16>,
 }
 
-async fn read_head(connection: &mut impl Connection) -> io::Result<Head> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 1_024];
+async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Head> {
+    let mut reader = reader.take(MAX_HEAD);
+    let mut head = Head {
+        status: status_of(&read_line(&mut reader).await?, "ICAP/")?,
+        ..Head::default()
+    };
+    let mut encapsulated = String::new();
     loop {
-        if let Some(head) = parse(&bytes)? {
-            return Ok(head);
+        let line = read_line(&mut reader).await?;
+        if line.is_empty() {
+            break;
         }
-        let length = connection.read(&mut buffer).await?;
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        let name = name.trim().to_ascii_lowercase();
+        if FINDINGS.contains(&name.as_str()) {
+            head.finding = Some(value.trim().to_owned());
+        } else if name == "encapsulated" {
+            value.trim().clone_into(&mut encapsulated);
+        }
+    }
+    if encapsulated.contains("res-hdr") {
+        head.inner_status = Some(status_of(&read_line(&mut reader).await?, "HTTP/")?);
+        while !read_line(&mut reader).await?.is_empty() {}
+    }
+    Ok(head)
+}
+
+/// Reads a content in chunks to its end.
+async fn read_content(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<ContentHash> {
+    let mut hash = Sha256::new();
+    loop {
+        let line = read_line(&mut reader.take(MAX_HEAD)).await?;
+        let length = line.split(';').next().unwrap_or_default().trim();
+        let length = u64::from_str_radix(length, 16).map_err(io::Error::other)?;
         if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Ok(hash.finalize().into());
         }
-        bytes.extend_from_slice(&buffer[..length]);
-        if bytes.len() > MAX_HEAD {
-            return Err(io::Error::other("its answer is too long"));
+        let mut chunk = (&mut *reader).take(length);
+        loop {
+            let bytes = chunk.fill_buf().await?;
+            if bytes.is_empty() {
+                break;
+            }
+            hash.update(bytes);
+            let read = bytes.len();
+            chunk.consume(read);
+        }
+        if chunk.limit() > 0 || !read_line(&mut reader.take(2)).await?.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
 
-/// The head of an answer; `None` until it is there.
-fn parse(bytes: &[u8]) -> io::Result<Option<Head>> {
-    let text = String::from_utf8_lossy(bytes);
-    let Some((head, rest)) = text.split_once("\r\n\r\n") else {
-        return Ok(None);
-    };
-    let mut lines = head.split("\r\n");
-    let status = status_of(lines.next().unwrap_or_default(), "ICAP/")?;
-    let headers: Vec<(String, &str)> = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim()))
-        .collect();
-    let finding = headers
-        .iter()
-        .find(|(name, _)| FINDINGS.contains(&name.as_str()))
-        .map(|(_, value)| (*value).to_owned());
-    let has_inner = headers
-        .iter()
-        .any(|(name, value)| name == "encapsulated" && value.contains("res-hdr"));
-    let inner_status = if has_inner {
-        let Some((line, _)) = rest.split_once("\r\n") else {
-            return Ok(None);
-        };
-        Some(status_of(line, "HTTP/")?)
-    } else {
-        None
-    };
-    Ok(Some(Head {
-        status,
-        finding,
-        inner_status,
-    }))
+/// A line, without its end.
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<String> {
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).await?;
+    let line = line.strip_suffix(b"\n");
+    let line = line.ok_or_else(|| io::Error::other("its answer breaks off"))?;
+    Ok(String::from_utf8_lossy(line)
+        .trim_end_matches('\r')
+        .to_owned())
 }
 
 fn status_of(line: &str, protocol: &str) -> io::Result<u16> {
@@ -185,7 +212,8 @@ mod tests {
     async fn verdict(answer: &str) -> io::Result<Verdict> {
         let (ours, theirs) = duplex(100);
         let content = stream::iter(["ab", "c"].map(|chunk| Ok(Bytes::from(chunk))));
-        let scan = scan(ours, "scanner.lu:1344", "av", 3, content);
+        let sha256 = Sha256::digest("abc").into();
+        let scan = scan(ours, ("scanner.lu:1344", "av"), (3, sha256), content);
         let (verdict, request) = tokio::join!(scan, server(theirs, answer));
         assert!(
             request.starts_with("RESPMOD icap://scanner.lu:1344/av ICAP/1.0\r\n"),
@@ -203,26 +231,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_through_is_clean_and_what_does_not_is_not() {
-        let clean = [
-            "ICAP/1.0 204 No Content\r\n\r\n",
-            "ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0, res-body=9\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-        ];
-        for answer in clean {
+    async fn what_comes_through_as_it_is_is_clean_and_what_does_not_is_not() {
+        let through = "ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0, res-body=19\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+        let whole = format!("{through}1\r\na\r\n2;x\r\nbc\r\n0\r\n\r\n");
+        for answer in ["ICAP/1.0 204 No Content\r\n\r\n", &whole] {
             assert_eq!(verdict(answer).await.unwrap(), Verdict::Clean, "{answer}");
         }
+        let changed = format!("{through}3\r\nabd\r\n0\r\n\r\n");
+        let found = "ICAP/1.0 200 OK\r\nX-Infection-Found: Threat=Eicar;\r\n\r\n";
+        let page = "ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0, null-body=26\r\n\r\n\
+                    HTTP/1.1 403 Forbidden\r\n\r\n";
         for (answer, name) in [
-            (
-                "ICAP/1.0 200 OK\r\nX-Infection-Found: Type=0; Threat=Eicar;\r\n\r\n",
-                "Type=0; Threat=Eicar;",
-            ),
-            (
-                "ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0\r\n\r\nHTTP/1.1 403 Forbidden\r\n",
-                "blocked with 403",
-            ),
+            (found, "Threat=Eicar;"),
+            (page, "blocked with 403"),
+            (&changed, "changed by the scanner"),
         ] {
             let infected = Verdict::Infected(name.to_owned());
             assert_eq!(verdict(answer).await.unwrap(), infected, "{answer}");
+        }
+        // Begun, and not let through to the end.
+        for cut in ["", "3\r\nab", "3\r\nabc", "3\r\nabc\r\n", "x\r\n"] {
+            let answer = format!("{through}{cut}");
+            assert_eq!(verdict(&answer).await.unwrap(), Verdict::Undecided, "{cut}");
         }
         for answer in [
             "",

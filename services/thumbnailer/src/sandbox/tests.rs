@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    io::Read,
     net::{TcpListener, TcpStream, UdpSocket},
     os::unix::{net::UnixStream, process::ExitStatusExt},
     process::{Command, ExitStatus, Stdio},
@@ -66,12 +67,20 @@ fn memory_is_bounded_and_what_decoding_needs_is_allowed() {
     assert_eq!(run("nothing", "all").code(), Some(LET_THROUGH));
 }
 
+#[test]
+fn what_was_open_is_closed() {
+    assert_eq!(run("inherited", "none").code(), Some(LET_THROUGH));
+    assert_eq!(run("inherited", "all").code(), Some(REFUSED));
+}
+
 /// Not a test: what the tests above start.
 #[test]
 fn probe() {
     let Ok(probe) = std::env::var(PROBE) else {
         return;
     };
+    // Such as a worker may inherit, of a box that was careless.
+    let inherited = File::open("/etc/passwd").unwrap();
     match std::env::var(LAYER).unwrap().as_str() {
         "all" => {
             enter().unwrap();
@@ -82,7 +91,7 @@ fn probe() {
         "kernel" => std::process::exit(restrict_access().unwrap() as i32),
         _ => {}
     }
-    let outcome = if attempt(&probe).is_ok() {
+    let outcome = if attempt(&probe, &inherited).is_ok() {
         LET_THROUGH
     } else {
         REFUSED
@@ -90,8 +99,9 @@ fn probe() {
     std::process::exit(outcome)
 }
 
-fn attempt(probe: &str) -> io::Result<()> {
+fn attempt(probe: &str, mut inherited: &File) -> io::Result<()> {
     match probe {
+        "inherited" => inherited.read_exact(&mut [0]),
         "open" => File::open("/etc/passwd").map(drop),
         "create" => {
             let path = format!("/tmp/thumbnailer-probe-{}", std::process::id());

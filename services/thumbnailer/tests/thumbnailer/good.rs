@@ -156,7 +156,9 @@ async fn images_are_turned_upright_and_stripped_of_what_they_tell() {
 async fn who_comes_when_all_places_are_taken_is_told_so() {
     let config = Config {
         workers: 1,
-        waiting: 0,
+        waiting: 1,
+        waiting_time: Duration::from_millis(50),
+        time: Duration::from_mins(1),
         ..Config::new(program())
     };
     let thumbnailer = Thumbnailer::new(config);
@@ -171,11 +173,16 @@ async fn who_comes_when_all_places_are_taken_is_told_so() {
     let first = tokio::spawn(async move { other.make(never, 1000, &sizes).await });
     at_work.await.unwrap();
     let image = encode(&flag(64, 64), ImageFormat::Png);
-    let busy = make(&thumbnailer, &image, &sizes).await.unwrap_err();
-    assert_eq!(busy, Error::Busy);
+    // One waits in vain, and one is not even let in.
+    let (one, other) = tokio::join!(
+        make(&thumbnailer, &image, &sizes),
+        make(&thumbnailer, &image, &sizes)
+    );
+    assert_eq!((one, other), (Err(Error::Busy), Err(Error::Busy)));
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
-    assert!(make(&thumbnailer, &image, &sizes).await.is_ok());
+    let free = thumbnailer.check().await;
+    assert!(free.is_ok(), "{free:?}");
 }
 
 #[tokio::test]
