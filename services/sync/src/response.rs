@@ -112,7 +112,7 @@ impl<'p, 'tx> Pass<'p, 'tx> {
             && response.account_data.is_empty()
             && response.to_device.is_empty()
             && response.device_lists.is_empty()
-            && response.presence.is_empty();
+            && !self.others_are_news(&response.presence.events);
         let (user, device_id) = (self.viewer.user, &self.viewer.device_id);
         response.device_one_time_keys_count = self.tx.one_time_key_counts(user, device_id)?;
         let unused = self.tx.unused_fallback_key_types(user, device_id)?;

@@ -48,6 +48,16 @@ impl Pass<'_, '_> {
         Ok(events)
     }
 
+    /// Whether there is somebody else among presence events: that they are there themselves is nothing that a client who
+    /// waits by syncing waits for.
+    pub(crate) fn others_are_news(&self, events: &[Raw<PresenceEvent>]) -> bool {
+        let own = self.viewer.user_id.as_str();
+        let is_own = |event: &Raw<PresenceEvent>| {
+            matches!(event.get_field::<String>("sender"), Ok(Some(sender)) if sender == own)
+        };
+        !events.iter().all(is_own)
+    }
+
     fn may_see(&self, user: UserNid) -> Result<bool> {
         Ok(user == self.viewer.user || self.tx.shares_room(user, self.viewer.user)?)
     }
