@@ -83,7 +83,7 @@ struct Measure {
     #[arg(long, default_value = "200", value_parser = size)]
     sync_rooms: usize,
     /// Numbers of members of large-room, and of users of user-directory.
-    #[arg(long, value_delimiter = ',', default_value = "100,1000", value_parser = size)]
+    #[arg(long, value_delimiter = ',', default_value = "100", value_parser = size)]
     members: Vec<usize>,
     /// Messages in each of these rooms.
     #[arg(long, default_value = "10", value_parser = size)]
