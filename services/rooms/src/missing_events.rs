@@ -20,6 +20,9 @@ const ROUNDS: usize = 5;
 /// Events asked for by one request.
 const LIMIT: u32 = 50;
 
+/// Servers tell of 10 to 50 events at most, whatever the request says. An answer with fewer is all they have to tell.
+const SHORT: usize = 10;
+
 impl Rooms {
     /// Asks the origin for the events between this server's extremities and an event, and takes them in, oldest first.
     /// What is still missing then is not to be had this way.
@@ -39,14 +42,14 @@ impl Rooms {
                     break;
                 }
             };
-            let before = gathered.len();
+            let (before, is_all) = (gathered.len(), found.len() < SHORT);
             for event in found {
                 if event.event_id() != pdu.event_id() {
                     gathered.entry(event.event_id().to_owned()).or_insert(event);
                 }
             }
             latest = self.beginnings(inbound, pdu, &gathered).await?;
-            if latest.is_empty() || gathered.len() == before {
+            if is_all || latest.is_empty() || gathered.len() == before {
                 break;
             }
         }
