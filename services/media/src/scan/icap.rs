@@ -121,7 +121,7 @@ async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Head>
         let (name, value) = line.split_once(':').unwrap_or_default();
         let name = name.trim().to_ascii_lowercase();
         if FINDINGS.contains(&name.as_str()) {
-            head.finding = Some(value.trim().to_owned());
+            head.finding.get_or_insert_with(|| value.trim().to_owned());
         } else if name == "encapsulated" {
             value.trim().clone_into(&mut encapsulated);
         }
@@ -238,7 +238,8 @@ mod tests {
             assert_eq!(verdict(answer).await.unwrap(), Verdict::Clean, "{answer}");
         }
         let changed = format!("{through}3\r\nabd\r\n0\r\n\r\n");
-        let found = "ICAP/1.0 200 OK\r\nX-Infection-Found: Threat=Eicar;\r\n\r\n";
+        let found = "ICAP/1.0 200 OK\r\nX-Infection-Found: Threat=Eicar;\r\n\
+                     X-Violations-Found: 1\r\n\r\n";
         let page = "ICAP/1.0 200 OK\r\nEncapsulated: res-hdr=0, null-body=26\r\n\r\n\
                     HTTP/1.1 403 Forbidden\r\n\r\n";
         for (answer, name) in [
