@@ -11,24 +11,14 @@ use anyhow::{Context, Result, bail};
 use axum::Router;
 use luxchat_accounts::Accounts;
 use luxchat_admin_api as admin_api;
-use luxchat_application_services::{ApplicationServices, Live};
 use luxchat_bundle::{BoxKeys, Bundle, DirectorySource, Enrolment, Leaf, Source, TrustStore};
 use luxchat_client_api as client_api;
-use luxchat_encryption::Encryption;
 use luxchat_federation::{EnrolledDirectory, Federation, Identity, TlsIdentity, Updates};
-use luxchat_federation_api as federation_api;
 use luxchat_http::{Listening, Plain, listen};
 use luxchat_media::Media;
-use luxchat_previews::Previews;
-use luxchat_push::Push;
 use luxchat_rooms::Rooms;
-use luxchat_store::{Clock, Position, RoomNid, Store, UserNid};
-use luxchat_sync::{Presence, Receipts, Sync, Typing};
-use ruma::{
-    OwnedUserId, ServerName, UserId, api::federation::transactions::edu::Edu,
-    signatures::Ed25519KeyPair,
-};
-use serde_json::{Value, json};
+use luxchat_store::{Clock, Store};
+use ruma::{ServerName, api::federation::transactions::edu::Edu, signatures::Ed25519KeyPair};
 use tokio::{
     net::{TcpListener, UnixListener},
     time::timeout,
@@ -42,15 +32,13 @@ use crate::{
     enrolment,
     lifecycle::{Lifecycle, feed_watchdog},
     listeners::Inherited,
+    services::Services,
     settings,
     status::BoxStatus,
 };
 
 /// How often a box looks for a newer members list; one must be in force within a minute of its publication.
 const UPDATE_PERIOD: Duration = Duration::from_secs(20);
-
-/// How often the box lets go of what has served its time.
-const MAINTENANCE_PERIOD: Duration = Duration::from_hours(1);
 
 /// How often events are looked for that are to be tried again.
 const RETRY_PERIOD: Duration = Duration::from_secs(30);
@@ -323,171 +311,6 @@ fn enrolled_directory(enrolment: &Enrolment) -> Option<EnrolledDirectory> {
     })
 }
 
-/// The services of a box, each over the one store.
-struct Services {
-    store: Store,
-    federation: Federation,
-    accounts: Accounts,
-    rooms: Rooms,
-    encryption: Encryption,
-    sync: Sync,
-    receipts: Receipts,
-    typing: Typing,
-    presence: Presence,
-    media: Media,
-    previews: Option<Previews>,
-    push: Push,
-    application_services: ApplicationServices,
-}
-
-impl Services {
-    fn new(
-        config: &Config,
-        data: &DataDir,
-        store: &Store,
-        federation: &Federation,
-    ) -> Result<Self> {
-        let (store, federation) = (store.clone(), federation.clone());
-        let typing = Typing::new(store.clone());
-        let presence = Presence::new(store.clone(), config.presence.enabled);
-        let push = Push::new(store.clone(), settings::push(&config.push)?)?;
-        Ok(Self {
-            accounts: Accounts::new(store.clone(), settings::accounts(config)?)?,
-            rooms: Rooms::new(
-                store.clone(),
-                federation.clone(),
-                settings::rooms(&config.rooms),
-            ),
-            encryption: Encryption::new(
-                store.clone(),
-                federation.clone(),
-                luxchat_encryption::Config::default(),
-            ),
-            sync: Sync::new(store.clone(), typing.clone(), presence.clone())
-                .counting(Arc::new(push.clone())),
-            push,
-            receipts: Receipts::new(store.clone()),
-            typing,
-            presence,
-            media: Media::open(
-                store.clone(),
-                federation.clone(),
-                settings::media(config, data.media()),
-            )?,
-            previews: settings::previews(&config.previews)
-                .map(|previews| Previews::new(store.clone(), previews))
-                .transpose()?,
-            application_services: ApplicationServices::new(
-                store.clone(),
-                settings::application_services(config)?,
-            )?,
-            store,
-            federation,
-        })
-    }
-
-    fn client_router(&self, config: &Config) -> Result<Router> {
-        let config = settings::client_api(config)?;
-        let open =
-            federation_api::open_router(self.for_federation(), federation_api::Config::default());
-        Ok(client_api::router_beside(
-            self.client_services(),
-            config,
-            open,
-        ))
-    }
-
-    fn client_services(&self) -> client_api::Services {
-        client_api::Services {
-            store: self.store.clone(),
-            accounts: self.accounts.clone(),
-            rooms: self.rooms.clone(),
-            encryption: self.encryption.clone(),
-            sync: self.sync.clone(),
-            receipts: self.receipts.clone(),
-            typing: self.typing.clone(),
-            presence: self.presence.clone(),
-            media: self.media.clone(),
-            previews: self.previews.clone(),
-            push: self.push.clone(),
-            application_services: self.application_services.clone(),
-            federation: self.federation.clone(),
-        }
-    }
-
-    fn federation_router(&self, directory: Option<Router>) -> Router {
-        let config = federation_api::Config::default();
-        let router = federation_api::router(self.for_federation(), config);
-        directory.into_iter().fold(router, Router::merge)
-    }
-
-    fn for_federation(&self) -> federation_api::Services {
-        federation_api::Services {
-            store: self.store.clone(),
-            accounts: self.accounts.clone(),
-            rooms: self.rooms.clone(),
-            encryption: self.encryption.clone(),
-            typing: self.typing.clone(),
-            presence: self.presence.clone(),
-            receipts: self.receipts.clone(),
-            media: self.media.clone(),
-            application_services: self.application_services.clone(),
-            federation: self.federation.clone(),
-        }
-    }
-}
-
-impl Services {
-    /// Makes the accounts that application services act as where they name no other.
-    async fn make_service_users(&self) -> Result<()> {
-        for service in self.application_services.all() {
-            match self.accounts.create_for_service(service.sender()).await {
-                Ok(()) | Err(luxchat_accounts::Error::UserInUse) => {}
-                Err(error) => {
-                    return Err(error).context(format!("application service {}", service.id()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the account that the box itself speaks as.
-    async fn make_speaker(&self, config: &Config) -> Result<()> {
-        let notices = &config.server_notices;
-        let user_id =
-            UserId::parse_with_server_name(&*notices.localpart, self.store.server_name())?;
-        match self.accounts.create_for_service(&user_id).await {
-            Ok(()) => {}
-            Err(luxchat_accounts::Error::UserInUse) => {
-                let account = self.accounts.account(&user_id).await?;
-                if account.password_hash.is_some() {
-                    bail!("server_notices.localpart: {user_id} is a person's account");
-                }
-            }
-            Err(error) => return Err(error).context("server_notices.localpart"),
-        }
-        let name = notices.display_name.clone();
-        Ok(self.accounts.set_display_name(&user_id, name).await?)
-    }
-
-    /// Lets go, now and again, of what has served its time: queues over their caps, ids kept against repetition.
-    async fn maintain(self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(MAINTENANCE_PERIOD);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            if let Err(error) = self.encryption.maintain().await {
-                warn!(%error, "the maintenance of device messages failed");
-            }
-            if let Err(error) = self.rooms.forget_old_transactions().await {
-                warn!(%error, "the maintenance of client transactions failed");
-            }
-        }
-    }
-}
-
 /// Tries events again that arrived without what they build upon.
 async fn retry_waiting_events(rooms: Rooms) {
     let mut ticks = tokio::time::interval(RETRY_PERIOD);
@@ -496,39 +319,6 @@ async fn retry_waiting_events(rooms: Rooms) {
         if let Err(error) = rooms.retry_waiting().await {
             warn!(%error, "events that wait could not be tried again");
         }
-    }
-}
-
-/// What application services are told beside events.
-#[derive(Debug)]
-struct LiveUsers {
-    typing: Typing,
-    presence: Presence,
-}
-
-impl Live for LiveUsers {
-    fn typing(&self, room: RoomNid, since: Position) -> Option<Vec<OwnedUserId>> {
-        self.typing.changed_since(room, since)
-    }
-
-    fn presence(&self, since: Position, limit: usize) -> Vec<(UserNid, Value)> {
-        let changed = self.presence.changed_since(since, limit).into_iter();
-        let shown = changed.filter_map(|user| Some((user, self.presence.shown(user)?)));
-        shown
-            .map(|(user, shown)| {
-                let mut content = json!({
-                    "presence": shown.state,
-                    "currently_active": shown.currently_active,
-                });
-                if let Some(ago) = shown.last_active_ago {
-                    content["last_active_ago"] = ago.into();
-                }
-                if let Some(message) = shown.status_msg {
-                    content["status_msg"] = message.into();
-                }
-                (user, content)
-            })
-            .collect()
     }
 }
 
@@ -665,10 +455,7 @@ fn start_background(
             .await;
     });
     let (application_services, services_stop) = (services.application_services.clone(), stop());
-    let live = Arc::new(LiveUsers {
-        typing: services.typing.clone(),
-        presence: services.presence.clone(),
-    });
+    let live = services.live_users();
     lifecycle.spawn(async move { application_services.run(live, services_stop).await });
     let maintenance_stop = stop();
     lifecycle.spawn(async move { services.maintain(maintenance_stop).await });

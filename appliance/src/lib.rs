@@ -15,6 +15,7 @@ pub mod nation;
 pub mod operator;
 pub mod sandbox;
 pub mod say;
+mod services;
 mod settings;
 mod status;
 
