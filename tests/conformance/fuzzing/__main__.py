@@ -16,7 +16,7 @@ import urllib.parse
 import jsonschema
 
 from . import box
-from .population import Population
+from .population import PASSWORD, Population
 from .specification import Specification
 from .values import Values
 
@@ -161,6 +161,9 @@ class Fuzz:
             value = self.values.valid(schema)
             if operation.path.endswith(("/send/{eventType}/{txnId}", "/state/{eventType}/{stateKey}")):
                 value = self.values.content()
+            if operation.name == "POST /_matrix/client/v3/login" and self.random.random() < 0.5:
+                user = {"type": "m.id.user", "user": self.values.known("username")}
+                value |= {"type": "m.login.password", "identifier": user, "password": PASSWORD, "refresh_token": True}
             if is_spoilt:
                 if self.random.random() < 0.15:
                     return self.random.choice([b"", b"{", b"\xff\xfe", b"[" * 10_000, b'{"a":1e999}', b'{"a":1,"a":2}', b"null"])

@@ -29,6 +29,7 @@ class Population:
         self.pools = collections.defaultdict(lambda: collections.deque(maxlen=POOL))
         self.tokens = {}
         self.identities = {}
+        self.homes = {}
         # Events with the rooms they are in.
         self.places = collections.deque(maxlen=POOL)
         self.made = 0
@@ -51,11 +52,21 @@ class Population:
         self.identities[role] = {"user": answer["user_id"], "device": answer["device_id"]}
         self.harvest(answer)
         self.pools["username"].append(username)
+        # Something to be about that they may do anything with.
+        room = self.ask(role, "POST", f"{C}/createRoom", {"preset": "public_chat"})["room_id"]
+        text = {"msgtype": "m.text", "body": "mine"}
+        event = self.ask(role, "PUT", f"{C}/rooms/{room}/send/m.room.message/0", text)["event_id"]
+        self.homes[role] = (room, event)
+        self.places.append((room, event))
 
     def scene(self, role, random):
         """What a request of that user is likely to be about."""
-        room, event = random.choice(self.places)
-        return {**self.identities[role], "room": room, "event": event}
+        room, event = self.homes[role] if random.random() < 0.5 else random.choice(self.places)
+        about = {**self.identities[role], "room": room, "event": event}
+        if self.pools["media"]:
+            about["media"] = random.choice(self.pools["media"])
+            about["server"] = self.pools["server"][0]
+        return about
 
     def ask(self, role, method, path, body=None):
         answer = self.connection.call(method, path, self.tokens[role], body)
@@ -89,6 +100,9 @@ class Population:
         backup = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": auth}
         self.ask("owner", "POST", f"{C}/room_keys/version", backup)
         self.ask("owner", "PUT", f"{C}/user/{owner}/account_data/org.example", {"a": 1})
+        self.ask("owner", "PUT", f"{C}/pushrules/global/content/mine", {"actions": ["notify"], "pattern": "lighthouse"})
+        knocking = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
+        self.ask("owner", "POST", f"{C}/createRoom", {"initial_state": [knocking]})
         self.ask("owner", "GET", f"{C}/sync")
 
     def harvest(self, value, depth=0):
