@@ -27,6 +27,10 @@ use crate::{config::Config, data_dir::DataDir, settings};
 const MAINTENANCE_PERIOD: Duration = Duration::from_hours(1);
 
 /// The services of a box, each over the one store.
+#[expect(
+    clippy::struct_field_names,
+    reason = "application services are called so by the specification"
+)]
 pub(crate) struct Services {
     pub(crate) store: Store,
     pub(crate) federation: Federation,
