@@ -57,16 +57,12 @@ impl Endpoint {
             authentication: T::Authentication::IS,
         }
     }
-
-    /// The newest of its paths.
-    pub(super) fn path(&self) -> &'static str {
-        self.paths.last().expect("every endpoint has a path")
-    }
 }
 
 macro_rules! endpoints {
     ($($($part:ident)::+,)*) => {
         /// All of them.
+        #[expect(deprecated, reason = "what is deprecated is served, too")]
         pub(super) fn endpoints() -> Vec<Endpoint> {
             vec![$(Endpoint::of::<ruma::api::client::$($part)::+::Request>(stringify!($($part)::+)),)*]
         }
