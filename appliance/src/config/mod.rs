@@ -305,7 +305,7 @@ mod tests {
     fn contradictions_are_refused_by_name() {
         let relative = refused(&SAMPLE.replace("/var/lib/luxchat", "luxchat"));
         assert!(relative.contains("data_dir"), "{relative}");
-        let open_admin = refused(&format!("{SAMPLE}\n[admin]\nlisten = \"0.0.0.0:9091\"\n"));
+        let open_admin = refused(&SAMPLE.replace("[admin]", "[admin]\nlisten = \"0.0.0.0:9091\""));
         assert!(open_admin.contains("admin.listen"), "{open_admin}");
         let version = refused(&format!("{SAMPLE}\n[rooms]\ndefault_version = \"1\"\n"));
         assert!(version.contains("rooms.default_version"), "{version}");

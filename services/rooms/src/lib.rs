@@ -13,6 +13,7 @@ mod auth_checks;
 mod authorise;
 mod backfill;
 mod backfill_plan;
+mod client_transactions;
 mod create;
 mod delayed;
 mod draft;
@@ -67,6 +68,7 @@ pub use self::{
     aliases::AliasTarget,
     append::{CurrentState, Origin, Placement, append},
     authorise::Authorised,
+    client_transactions::Transaction,
     delayed::LONGEST_DELAY,
     error::{Error, Result},
     join::Join,
@@ -75,7 +77,7 @@ pub use self::{
     receive::Received,
     receive_error::PduError,
     rooms::{Config, Rooms},
-    send::{Redact, SendEvent, Transaction},
+    send::{Redact, SendEvent},
     serve_history::{AuthorisedState, Gap},
     serve_invite::ReceivedInvite,
     serve_join::JoinedRoom,
