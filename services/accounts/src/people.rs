@@ -26,7 +26,8 @@ impl Accounts {
         let mut found = self
             .store()
             .read(move |tx| {
-                let mut users = tx.search_users(searcher, all_local, |user| matches(user, &words))?;
+                let mut users =
+                    tx.search_users(searcher, all_local, |user| matches(user, &words))?;
                 users.sort_by_key(|user| !starts_with(user, &words[0]));
                 Ok::<_, luxchat_store::Error>(users)
             })

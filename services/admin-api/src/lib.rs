@@ -21,11 +21,11 @@ use luxchat_media::Media;
 use luxchat_store::Store;
 
 pub use self::{
-    audit::AuditLine,
     actions::{
         CreateRegistrationToken, CreateUser, CreatedRegistrationToken, LockUser, SetPassword,
         UserSummary,
     },
+    audit::AuditLine,
     media::{MediaSummary, Quarantine, QuarantinedFile},
     metrics::Metrics,
     reports::ReportLine,

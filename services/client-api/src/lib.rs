@@ -23,9 +23,9 @@ mod testing;
 mod tests;
 
 pub use self::{
-    guests::keep_guests_out,
-    endpoints::EMAIL_LINK,
     config::{Config, Rate, RateLimits, ServerNotices, Support, Turn},
+    endpoints::EMAIL_LINK,
+    guests::keep_guests_out,
     router::{router, router_beside},
     state::{Services, State},
 };

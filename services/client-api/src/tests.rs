@@ -318,6 +318,10 @@ const PUBLIC: &[(&str, &str)] = &[
     ("login.rs", "log_in"),
     ("login.rs", "login_types"),
     ("login.rs", "refresh"),
+    // They serve nothing: media here are newer than their freeze.
+    ("media.rs", "frozen_download"),
+    ("media.rs", "frozen_download_as"),
+    ("media.rs", "frozen_thumbnail"),
     ("register.rs", "is_available"),
     ("register.rs", "is_token_valid"),
     ("register.rs", "register"),
@@ -329,20 +333,51 @@ fn every_other_endpoint_asks_for_a_session() {
     let mut checked = 0;
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         let name = path.file_name().unwrap().to_str().unwrap();
         let source = std::fs::read_to_string(&path).unwrap();
         for handler in handlers(&source) {
-            let arguments = source
-                .split_once(&format!("async fn {handler}("))
-                .and_then(|(_, rest)| rest.split_once("->"))
-                .map_or("", |(arguments, _)| arguments);
-            let has_session = arguments.contains("Session");
+            let has_session = arguments(&source, handler).contains("Session");
             let is_public = PUBLIC.contains(&(name, handler));
             assert_ne!(has_session, is_public, "{name}: {handler}");
             checked += 1;
         }
     }
     assert!(checked > 40, "only {checked} endpoints were found");
+}
+
+#[test]
+fn the_administration_api_is_for_administrators() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = folder.join("src/endpoints/synapse_admin");
+    let mut checked = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let Some((_, routes)) = source.split_once("fn routes()") else {
+            continue;
+        };
+        let (routes, _) = routes.split_once("\n}").unwrap();
+        for method in ["get(", "post(", "put(", "delete("] {
+            for call in routes.split(method).skip(1) {
+                let (handler, _) = call.split_once(')').unwrap();
+                let arguments = arguments(&source, handler);
+                assert!(arguments.contains("Admin"), "{}: {handler}", path.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 30, "only {checked} endpoints were found");
+}
+
+/// What a handler takes.
+fn arguments<'s>(source: &'s str, handler: &str) -> &'s str {
+    source
+        .split_once(&format!("async fn {handler}("))
+        .and_then(|(_, rest)| rest.split_once("->"))
+        .map_or("", |(arguments, _)| arguments)
 }
 
 /// The names of the functions that a file routes endpoints to.

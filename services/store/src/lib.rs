@@ -63,8 +63,8 @@ mod writer;
 
 pub use self::{
     accounts::{
-        Account, AccountData, Device, DirectoryUser, EmailAddress, InvitePermission, NewTokenPair, PairNid, RegistrationToken,
-        RoomAccountData, TokenSession,
+        Account, AccountData, Device, DirectoryUser, EmailAddress, InvitePermission, NewTokenPair,
+        PairNid, RegistrationToken, RoomAccountData, TokenSession,
     },
     application_services::{LoggedEvent, ServiceProgress},
     audit::AuditEntry,
@@ -79,7 +79,10 @@ pub use self::{
     inventory::{AccountFilter, ListedRoom, RoomOrder},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},
     key_signatures::{KeySignature, with_signatures},
-    media::{ContentHash, KeptMedia, MediaRow, PendingMedia, QuarantinedContent, ThumbnailKey, UploadedMedia},
+    media::{
+        ContentHash, KeptMedia, MediaRow, PendingMedia, QuarantinedContent, ThumbnailKey,
+        UploadedMedia,
+    },
     nid::{ChainNid, EventNid, Position, RoomNid, ServerNid, StateKeyNid, UserNid},
     one_time_keys::OneTimeKeyUpload,
     pdu::Pdu,

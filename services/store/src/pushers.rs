@@ -6,7 +6,7 @@ use rusqlite::{
     types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef},
 };
 
-use crate::{EventNid, Error, Position, ReadTx, Result, RoomNid, Stretch, UserNid, WriteTx};
+use crate::{Error, EventNid, Position, ReadTx, Result, RoomNid, Stretch, UserNid, WriteTx};
 
 /// A pusher, in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,12 +4,7 @@ use axum::Router;
 use luxchat_http::{Endpoints, Matrix, Reply};
 use ruma::{RoomAliasId, api::client::room::create_room::v3 as create_room};
 
-use crate::{
-    State,
-    auth::Session,
-    error::Answer,
-    service::check_alias,
-};
+use crate::{State, auth::Session, error::Answer, service::check_alias};
 
 /// Invited users whom application services are asked for.
 const SUMMONED: usize = 100;

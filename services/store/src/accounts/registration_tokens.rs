@@ -60,7 +60,8 @@ impl WriteTx<'_> {
         uses_allowed: Option<u32>,
         expires_ts: Option<u64>,
     ) -> Result<()> {
-        let sql = "UPDATE registration_tokens SET uses_allowed = ?2, expires_ts = ?3 WHERE token = ?1";
+        let sql =
+            "UPDATE registration_tokens SET uses_allowed = ?2, expires_ts = ?3 WHERE token = ?1";
         self.execute(sql, params![token, uses_allowed, expires_ts])
             .map(drop)
     }

@@ -52,9 +52,7 @@ impl Pass<'_, '_> {
     /// waits by syncing waits for.
     pub(crate) fn others_are_news(&self, events: &[Raw<PresenceEvent>]) -> bool {
         let own = self.viewer.user_id.as_str();
-        let is_own = |event: &Raw<PresenceEvent>| {
-            matches!(event.get_field::<String>("sender"), Ok(Some(sender)) if sender == own)
-        };
+        let is_own = |event: &Raw<PresenceEvent>| matches!(event.get_field::<String>("sender"), Ok(Some(sender)) if sender == own);
         !events.iter().all(is_own)
     }
 
