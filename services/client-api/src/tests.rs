@@ -318,7 +318,7 @@ const PUBLIC: &[(&str, &str)] = &[
     ("login.rs", "log_in"),
     ("login.rs", "login_types"),
     ("login.rs", "refresh"),
-    // They serve nothing: media here are newer than their freeze.
+    // Frozen by the specification, which asks for no token there.
     ("media.rs", "frozen_download"),
     ("media.rs", "frozen_download_as"),
     ("media.rs", "frozen_thumbnail"),
