@@ -186,7 +186,7 @@ async fn tokens_paths_and_queries_are_refused_for_what_they_are() -> Result<()> 
         ),
         (
             Method::GET,
-            "/_matrix/federation/v1/version",
+            "/_matrix/federation/v1/state/!a:b.lu",
             (404, "M_UNRECOGNIZED"),
         ),
         (
@@ -212,7 +212,7 @@ async fn tokens_paths_and_queries_are_refused_for_what_they_are() -> Result<()> 
         (
             Method::GET,
             "/_matrix/client/v3/rooms/!a:b.lu/messages?dir=x",
-            (400, "M_INVALID_PARAM"),
+            (403, "M_FORBIDDEN"),
         ),
         (
             Method::GET,
