@@ -159,7 +159,7 @@ fn table(subject: &str, files: &[PathBuf]) -> Result<()> {
 /// A number of clients or rooms that one machine can bear.
 fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(size @ 1..=10_000) => Ok(size),
-        _ => Err("expected a number from 1 to 10000".to_owned()),
+        Ok(size @ 1..=100_000) => Ok(size),
+        _ => Err("expected a number from 1 to 100000".to_owned()),
     }
 }
