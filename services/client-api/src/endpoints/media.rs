@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::{
     Json, Router,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{Query, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, header};
 use luxchat_http::{ApiError, Endpoints, Matrix, Path, Reply};
 use luxchat_media::{
@@ -41,6 +42,7 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     State,
@@ -51,6 +53,10 @@ use crate::{
 
 /// How long a client may be kept waiting for an upload, or for another server's media.
 const MAX_PATIENCE: Duration = Duration::from_mins(1);
+
+/// What is read of an upload that is already refused, in bytes, and for how long.
+const HEARD_OUT: usize = 64 * 1024 * 1024;
+const HEARD_OUT_TIME: Duration = Duration::from_secs(10);
 
 pub(crate) fn routes() -> Router<State> {
     let router = Router::new()
@@ -70,10 +76,20 @@ pub(crate) fn routes() -> Router<State> {
 /// An upload that is refused, maybe with a part of its body unread: the client must not go on on the same connection.
 struct Refused(Error);
 
-impl<E: Into<Error>> From<E> for Refused {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
+/// Refuses an upload once its body has come, unless that is long: most clients read no answer before they have said all,
+/// and would only see that the connection breaks.
+async fn refuse(error: Error, mut body: BodyDataStream) -> Refused {
+    let listen = async {
+        let mut left = HEARD_OUT;
+        while let Some(Ok(bytes)) = body.next().await
+            && let Some(less) = left.checked_sub(bytes.len())
+        {
+            left = less;
+        }
+    };
+    // Whether it came to its end does not matter any more.
+    let _ = timeout(HEARD_OUT_TIME, listen).await;
+    Refused(error)
 }
 
 impl IntoResponse for Refused {
@@ -95,10 +111,16 @@ async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Reply<Created>, Refused> {
-    session.check_not_suspended()?;
-    let upload = described(&session, name, &headers)?;
-    let media_id = state.media.upload(upload, body.into_data_stream()).await?;
-    Ok(Reply(Created::new(uri(&state, &media_id))))
+    let mut body = body.into_data_stream();
+    let uploaded = async {
+        session.check_not_suspended()?;
+        let upload = described(&session, name, &headers)?;
+        Ok(state.media.upload(upload, &mut body).await?)
+    };
+    match uploaded.await {
+        Ok(media_id) => Ok(Reply(Created::new(uri(&state, &media_id)))),
+        Err(error) => Err(refuse(error, body).await),
+    }
 }
 
 async fn reserve(state: State, session: Session, _: Matrix<Reserve>) -> Answer<Reserved> {
@@ -118,16 +140,21 @@ async fn upload_to(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Refused> {
-    let server = ServerName::parse(server)
-        .map_err(|_| ApiError::invalid_param("The path has no server name"))?;
-    session.check_not_suspended()?;
-    let upload = described(&session, name, &headers)?;
-    let body = body.into_data_stream();
-    state
-        .media
-        .upload_to(&server, &media_id, upload, body)
-        .await?;
-    Ok(Json(json!({})))
+    let mut body = body.into_data_stream();
+    let uploaded = async {
+        let server = ServerName::parse(server)
+            .map_err(|_| ApiError::invalid_param("The path has no server name"))?;
+        session.check_not_suspended()?;
+        let upload = described(&session, name, &headers)?;
+        let media = &state.media;
+        Ok(media
+            .upload_to(&server, &media_id, upload, &mut body)
+            .await?)
+    };
+    match uploaded.await {
+        Ok(()) => Ok(Json(json!({}))),
+        Err(error) => Err(refuse(error, body).await),
+    }
 }
 
 async fn download(
