@@ -5,6 +5,7 @@ pub mod check_config;
 pub mod demo;
 pub mod enrol;
 pub mod media;
+mod newest;
 pub mod reports;
 pub mod request;
 pub mod serve;

@@ -1,10 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
-use luxchat_federation::Federation;
+use luxchat_federation::{Federation, Turns};
 use luxchat_store::{DeviceListChanges, Position, ReadTx, Store, UserNid};
 use ruma::UserId;
 
-use crate::{Config, Error, Result, turns::Turns};
+use crate::{Config, Error, Result};
 
 /// How long ids of received to-device messages are remembered. Servers give up on a transaction long before.
 const REMEMBER_RECEIVED: Duration = Duration::from_hours(30 * 24);
@@ -20,6 +20,8 @@ struct Shared {
     store: Store,
     federation: Federation,
     config: Config,
+    /// Who is asking which server. When a user joins a large room, everybody's client asks for their keys: the first one
+    /// fetches them, and the others find them cached.
     turns: Turns,
 }
 

@@ -18,7 +18,6 @@ mod signed_json;
 #[cfg(test)]
 mod tests;
 mod to_device;
-mod turns;
 mod upload;
 
 pub use self::{

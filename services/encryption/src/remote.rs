@@ -76,7 +76,7 @@ impl Encryption {
         Self::within(timeout, server, async {
             let mut found = self.keys_of(server, wanted.strangers).await?;
             if !wanted.followed.is_empty() {
-                let _turn = self.turns().wait_for(server).await;
+                let _turn = self.turns().take(server).await;
                 found.append(&mut self.fetch_followed(server, wanted.followed).await?);
             }
             Ok(found)
