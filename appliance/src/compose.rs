@@ -32,6 +32,7 @@ use crate::{
     enrolment,
     lifecycle::{Lifecycle, feed_watchdog},
     listeners::Inherited,
+    sandbox,
     services::Services,
     settings,
     status::BoxStatus,
@@ -51,6 +52,12 @@ const SWEEP_PERIOD: Duration = Duration::from_hours(24);
 
 /// How long the start of a box may wait for its first members list.
 const FIRST_LIST_TIME: Duration = Duration::from_secs(5);
+
+/// Of the files that the process may have open, in percent: so many connections of clients, of peers and of observers at
+/// a time. The rest is for the database, files of media and requests to other servers.
+const OPEN_FILES_FOR_CLIENTS: usize = 60;
+const OPEN_FILES_FOR_PEERS: usize = 10;
+const OPEN_FILES_FOR_OBSERVERS: usize = 2;
 
 /// The sockets a box serves.
 #[derive(Debug)]
@@ -329,7 +336,7 @@ struct Listeners<'a> {
 
 impl Listeners<'_> {
     fn clients(&self, socket: TcpListener, config: &Config, router: Router) -> Result<()> {
-        let (listening, stop) = (listening(), self.lifecycle.stopping());
+        let (listening, stop) = (listening(OPEN_FILES_FOR_CLIENTS), self.lifecycle.stopping());
         match settings::client_tls(&config.client)? {
             Some(tls) => self
                 .lifecycle
@@ -348,7 +355,7 @@ impl Listeners<'_> {
                 socket,
                 tls,
                 router,
-                listening(),
+                listening(OPEN_FILES_FOR_PEERS),
                 self.lifecycle.stopping(),
             ));
         }
@@ -359,7 +366,7 @@ impl Listeners<'_> {
             socket,
             Plain,
             router,
-            listening(),
+            listening(OPEN_FILES_FOR_OBSERVERS),
             self.lifecycle.stopping(),
         ));
     }
@@ -486,8 +493,11 @@ async fn keep_media(media: Media) {
     }
 }
 
-fn listening() -> Listening {
+/// A listener that may hold `percent` of the files that the process may have open. All of them together never take all:
+/// a request that cannot open the database fails.
+fn listening(percent: usize) -> Listening {
     Listening {
+        max_connections: sandbox::open_files() / 100 * percent,
         grace: settings::REQUEST_GRACE,
         ..Listening::default()
     }

@@ -289,8 +289,25 @@ pub(crate) fn federation(federation: &Federation) -> Result<federation::Config> 
         discovery: federation.discovery,
         share_device_names: federation.share_device_names,
         extra_authorities: extra_authorities.transpose()?.unwrap_or_default(),
+        plain_peers: federation
+            .peers
+            .iter()
+            .map(plain_peer)
+            .collect::<Result<_>>()?,
         ..Default::default()
     })
+}
+
+/// # Errors
+///
+/// When the authorities cannot be read.
+fn plain_peer(peer: &config::PlainPeer) -> Result<(OwnedServerName, federation::PlainPeer)> {
+    let authorities = peer.authorities.as_deref().map(certificates);
+    let known = federation::PlainPeer {
+        endpoints: peer.endpoints.clone(),
+        authorities: authorities.transpose()?.unwrap_or_default(),
+    };
+    Ok((ServerName::parse(peer.server_name.as_str())?, known))
 }
 
 /// The certificate of a box that is not enrolled, where the site file names one.

@@ -53,6 +53,7 @@ impl StatusSource for BoxStatus {
                 peers: Peers {
                     connected: self.federation.connected().len(),
                     failing: failing.len(),
+                    plain: self.plain_servers(),
                 },
                 media: self.media().await?,
             })
@@ -68,6 +69,11 @@ impl BoxStatus {
             not_after: leaf.not_after.to_string(),
             fingerprint: leaf.fingerprint.to_string(),
         })
+    }
+
+    fn plain_servers(&self) -> Vec<String> {
+        let servers = self.federation.membership().plain_servers();
+        servers.iter().map(ToString::to_string).collect()
     }
 
     async fn media(&self) -> Result<MediaUsage, Error> {

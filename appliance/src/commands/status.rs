@@ -61,7 +61,14 @@ fn page(status: &Status) -> String {
         },
         format!(
             "peers         must show a certificate: {}",
-            status.client_certificates
+            match (
+                status.client_certificates.as_str(),
+                status.peers.plain.as_slice()
+            ) {
+                ("optional", []) => "optional: ANY SERVER MAY FEDERATE".to_owned(),
+                ("optional", plain) => format!("all but {}", plain.join(", ")),
+                (other, _) => other.to_owned(),
+            }
         ),
         format!(
             "members list  {list}; version {}, {} active, {} not{}",

@@ -1,11 +1,15 @@
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
-use luxchat_bundle::Endpoint;
+use luxchat_bundle::{Endpoint, ServerName};
 use serde::Deserialize;
 
 use super::Tls;
 
-/// The listener for other servers. Whom to talk to is not decided here but by the national authority.
+/// More plain Matrix servers than a ministry could have left.
+const MAX_PEERS: usize = 100;
+
+/// The listener for other servers. Whom to talk to is decided by the national authority, and only for plain Matrix servers
+/// here.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Federation {
@@ -30,6 +34,22 @@ pub struct Federation {
     /// certificates are optional.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// Plain Matrix servers that the box federates with beside the members. Only where client certificates are optional.
+    #[serde(default)]
+    pub peers: Vec<PlainPeer>,
+}
+
+/// A plain Matrix server, such as the one that a ministry moves away from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlainPeer {
+    /// Its Matrix server name.
+    pub server_name: ServerName,
+    /// Where it listens for other servers, `host:port`, best first.
+    pub endpoints: Vec<Endpoint>,
+    /// The certificate authorities, in PEM, that its certificate may chain to. Without them: `federation.authorities`.
+    #[serde(default)]
+    pub authorities: Option<PathBuf>,
 }
 
 /// Whether a peer must show a certificate of the national authority.
@@ -39,8 +59,8 @@ pub enum ClientCertificates {
     /// Always. The national network.
     #[default]
     Required,
-    /// Only checked where one is shown: for interoperation with plain Matrix servers and for conformance suites. Said
-    /// in the log at start, and in `status`.
+    /// Only checked where one is shown: for interoperation with the plain Matrix servers in `federation.peers`. Where that
+    /// names none, any server federates: for conformance suites. Said in the log at start, and in `status`.
     Optional,
 }
 
@@ -53,10 +73,39 @@ impl Federation {
             let unused = [
                 ("federation.authorities", self.authorities.is_some()),
                 ("[federation.tls]", self.tls.is_some()),
+                ("[[federation.peers]]", !self.peers.is_empty()),
             ];
             if let Some((name, _)) = unused.into_iter().find(|(_, given)| *given) {
                 return Err(format!(
                     "{name} is for plain Matrix servers: it needs federation.client_certificates = \"optional\""
+                ));
+            }
+        }
+        self.check_peers()
+    }
+
+    fn check_peers(&self) -> Result<(), String> {
+        if self.peers.len() > MAX_PEERS {
+            return Err(format!("federation.peers names more than {MAX_PEERS}"));
+        }
+        if self.discovery && !self.peers.is_empty() {
+            return Err(
+                "federation.discovery would find nobody: [[federation.peers]] says whom the box speaks to, and where"
+                    .to_owned(),
+            );
+        }
+        let mut names = BTreeSet::new();
+        for peer in &self.peers {
+            let name = &peer.server_name;
+            if !names.insert(name) {
+                return Err(format!("federation.peers names {name} twice"));
+            }
+            if peer.endpoints.is_empty() {
+                return Err(format!("federation.peers says of {name} no endpoints"));
+            }
+            if peer.authorities.is_none() && self.authorities.is_none() {
+                return Err(format!(
+                    "nobody vouches for {name}: it needs authorities in [[federation.peers]], or federation.authorities"
                 ));
             }
         }

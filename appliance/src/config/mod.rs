@@ -29,7 +29,7 @@ pub use self::{
     client::{Client, Tls},
     directory::Directory,
     email::Email,
-    federation::{ClientCertificates, Federation},
+    federation::{ClientCertificates, Federation, PlainPeer},
     limits::Limits,
     log::Log,
     media::{Media, Scanner, WhenDown},
@@ -326,5 +326,38 @@ mod tests {
             authorities.contains("federation.authorities"),
             "{authorities}"
         );
+    }
+
+    #[test]
+    fn a_plain_peer_is_named_whole_or_refused() {
+        let peer = "[[federation.peers]]\nserver_name = \"hs.lu\"\nendpoints = [\"hs.lu:8448\"]\n";
+        let authorities = "authorities = \"/a.pem\"\n";
+        let site = |settings: &str, peers: &str| {
+            let settings = format!("[federation]\nclient_certificates = \"optional\"\n{settings}");
+            SAMPLE
+                .replace("[federation]", &settings)
+                .replace("[registration]", &format!("{peers}[registration]"))
+        };
+        let whole = format!("{peer}{authorities}");
+        for accepted in [site("", &whole), site(authorities, peer)] {
+            let config = Config::parse(&accepted).map_err(|problem| problem.at(Path::new("a")));
+            assert_eq!(config.unwrap().federation.peers.len(), 1);
+        }
+        for (text, reason) in [
+            (site("", peer), "nobody vouches for hs.lu"),
+            (site("", &format!("{whole}{whole}")), "hs.lu twice"),
+            (site("discovery = true\n", &whole), "federation.discovery"),
+            (
+                site("", &whole.replace("\"hs.lu:8448\"", "")),
+                "no endpoints",
+            ),
+            (
+                SAMPLE.replace("[registration]", &format!("{whole}[registration]")),
+                "[[federation.peers]]",
+            ),
+        ] {
+            let message = refused(&text);
+            assert!(message.contains(reason), "{message}");
+        }
     }
 }

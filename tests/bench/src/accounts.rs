@@ -1,5 +1,6 @@
 //! The accounts of one run, made on demand and shared by its scenarios.
 
+use futures_util::future::try_join_all;
 use rand::distr::{Alphanumeric, SampleString as _};
 
 use crate::{
@@ -8,6 +9,9 @@ use crate::{
     registration::Registration,
     target::Target,
 };
+
+/// Accounts made at a time, where many are asked for: servers hash a password for each.
+const REGISTRATIONS: usize = 8;
 
 /// Accounts with names that no earlier run on the same server has used.
 #[derive(Debug)]
@@ -38,8 +42,17 @@ impl Accounts {
 
     /// `count` clients, each of another account, registering those that do not exist yet.
     pub(crate) async fn clients(&mut self, count: usize) -> Result<Vec<Client>, Failure> {
+        let mut connections = self.connections(REGISTRATIONS);
         while self.sessions.len() < count {
-            self.register_next().await?;
+            let missing = self.sessions.len()..count;
+            let round = missing.zip(&mut connections).map(async |(index, connection)| {
+                let localpart = self.localpart(&index.to_string());
+                self.registration
+                    .register(connection, &localpart, &self.password)
+                    .await
+            });
+            let made = try_join_all(round).await?;
+            self.sessions.extend(made);
         }
         let sessions = self.sessions.iter().take(count).cloned();
         Ok(sessions

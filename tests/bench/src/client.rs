@@ -96,6 +96,11 @@ impl Client {
         Ok(reply.room_id)
     }
 
+    /// Closes the connection until the next request.
+    pub(crate) fn rest(&mut self) {
+        self.connection.close();
+    }
+
     pub(crate) async fn join(&mut self, room_id: &str) -> Result<(), Failure> {
         let path = format!("/_matrix/client/v3/rooms/{}/join", encode(room_id));
         self.post::<RoomId>(&path, Bytes::from_static(b"{}"))

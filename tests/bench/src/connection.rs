@@ -89,6 +89,11 @@ impl Connection {
         }
     }
 
+    /// Closes the connection until the next request.
+    pub(crate) fn close(&mut self) {
+        self.sender = None;
+    }
+
     /// Sends one request and returns the whole body of a 2xx response.
     pub(crate) async fn request(
         &mut self,
@@ -175,7 +180,7 @@ impl Connection {
         let result = result.unwrap_or(Err(Failure::TimedOut));
         if result.is_err() {
             // What is left of the exchange must not be read as the answer to the next request.
-            self.sender = None;
+            self.close();
         }
         result
     }

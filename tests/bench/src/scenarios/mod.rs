@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use futures_util::future::try_join_all;
 
 use crate::{
     accounts::Accounts,
@@ -20,6 +21,9 @@ use crate::{
     drive::{Bounds, Record, drive},
     report::Report,
 };
+
+/// Clients that join a room side by side while a scenario is prepared.
+const JOINS: usize = 8;
 
 /// One thing to measure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -179,14 +183,20 @@ impl Run<'_, '_> {
     }
 }
 
-/// A room that the first client creates and all others join.
+/// A room that the first client creates and all others join. The others hold no connection before their next request:
+/// servers cannot take one from each member of a large room.
 async fn room_of(clients: &mut [Client], name: &str) -> Result<String, Failure> {
     let Some((first, others)) = clients.split_first_mut() else {
         return Err(Failure::Incomplete("a member for the room"));
     };
     let room_id = first.create_room(name).await?;
-    for other in others {
-        other.join(&room_id).await?;
+    for round in others.chunks_mut(JOINS) {
+        try_join_all(round.iter_mut().map(async |client| {
+            client.join(&room_id).await?;
+            client.rest();
+            Ok::<_, Failure>(())
+        }))
+        .await?;
     }
     Ok(room_id)
 }
