@@ -7,6 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// Every crate of the product and its layer. A crate imports only crates of lower layers.
 const LAYERS: &[(&str, u8)] = &[
     ("luxchat-appliance", 5),
+    ("luxchat-system", 5),
     ("luxchat-admin-api", 4),
     ("luxchat-client-api", 4),
     ("luxchat-federation-api", 4),
@@ -73,6 +74,17 @@ fn the_offline_tool_shares_only_the_bundle_with_the_box() {
     let metadata = metadata();
     let provision = product(&metadata).find(|package| package.name.as_str() == "luxchat-provision");
     let own: Vec<&str> = imports(provision.expect("the package is in the workspace"))
+        .filter(|dependency| dependency.starts_with("luxchat-"))
+        .collect();
+    assert_eq!(own, ["luxchat-bundle"]);
+}
+
+/// The server may be replaced without what starts it, and the other way round: they meet at commands, files and units.
+#[test]
+fn what_is_beside_the_server_shares_only_the_bundle_with_it() {
+    let metadata = metadata();
+    let system = product(&metadata).find(|package| package.name.as_str() == "luxchat-system");
+    let own: Vec<&str> = imports(system.expect("the package is in the workspace"))
         .filter(|dependency| dependency.starts_with("luxchat-"))
         .collect();
     assert_eq!(own, ["luxchat-bundle"]);
