@@ -92,6 +92,9 @@ pub struct Peers {
     pub connected: usize,
     /// Servers that have something to be sent and could not be reached at the last try.
     pub failing: usize,
+    /// The plain Matrix servers of the site file, which federate without a certificate of the nation.
+    #[serde(default)]
+    pub plain: Vec<String>,
 }
 
 /// Puts a [`Status`] together.

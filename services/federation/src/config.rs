@@ -1,5 +1,7 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use luxchat_bundle::Endpoint;
+use ruma::OwnedServerName;
 use rustls_pki_types::CertificateDer;
 
 /// How this server federates.
@@ -9,6 +11,9 @@ pub struct Config {
     pub client_certificates: ClientCertificates,
     /// Whether servers without an address on the members list may be looked for: well-known, SRV, DNS.
     pub discovery: bool,
+    /// Plain Matrix servers that federate beside the members. Where there are some, nobody else does. Used only with
+    /// [`ClientCertificates::Optional`].
+    pub plain_peers: PlainPeers,
     /// Certificate authorities, beside the nation's, that servers outside of the members list may chain to. Used only
     /// where [`ClientCertificates::Optional`] admits such servers.
     pub extra_authorities: Vec<CertificateDer<'static>>,
@@ -31,6 +36,7 @@ impl Default for Config {
         Self {
             client_certificates: ClientCertificates::Required,
             discovery: false,
+            plain_peers: PlainPeers::new(),
             extra_authorities: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
@@ -48,7 +54,20 @@ pub enum ClientCertificates {
     /// Only active members federate, each with its certificate.
     #[default]
     Required,
-    /// Anyone federates: for interoperation with plain Matrix servers and conformance suites. A certificate that is
-    /// presented must still hold.
+    /// The plain Matrix servers in [`Config::plain_peers`] federate without one; where none are named, anyone does: for
+    /// conformance suites. A certificate that is presented must still hold.
     Optional,
+}
+
+/// Plain Matrix servers, by name.
+pub type PlainPeers = BTreeMap<OwnedServerName, PlainPeer>;
+
+/// How a plain Matrix server is reached and recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainPeer {
+    /// Where it listens, best first. Its certificate bears the endpoint's host name, or where that is an address, the
+    /// server's.
+    pub endpoints: Vec<Endpoint>,
+    /// The authorities that its certificate may chain to, beside [`Config::extra_authorities`].
+    pub authorities: Vec<CertificateDer<'static>>,
 }

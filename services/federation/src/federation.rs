@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    ClientCertificates, Config, Denial, EnrolledDirectory, Error, FederationAuth, FederationPath,
-    Identity, Keys, Membership, MemoryNetwork, MutualTls, RepositorySource, Result, TlsIdentity,
+    Carrier, ClientCertificates, Config, Denial, EnrolledDirectory, Error, FederationAuth,
+    FederationPath, Identity, Keys, Membership, MutualTls, RepositorySource, Result, TlsIdentity,
     client::{Client, Transport},
     network::Network,
     sender::Sender,
@@ -58,11 +58,17 @@ impl Federation {
         };
         let membership = match config.client_certificates {
             ClientCertificates::Required => Membership::listed(list),
-            ClientCertificates::Optional => {
-                warn!(
-                    "client certificates are optional: servers that are not members may federate"
-                );
+            ClientCertificates::Optional if config.plain_peers.is_empty() => {
+                warn!("client certificates are optional: any server may federate");
                 Membership::open(list)
+            }
+            ClientCertificates::Optional => {
+                for (server, peer) in &config.plain_peers {
+                    let endpoints: Vec<_> =
+                        peer.endpoints.iter().map(ToString::to_string).collect();
+                    warn!(%server, ?endpoints, "a plain Matrix server may federate without a certificate");
+                }
+                Membership::beside(list, config.plain_peers.clone())
             }
         };
         let clock = Arc::clone(store.clock());
@@ -86,7 +92,7 @@ impl Federation {
         Self::without_tls(store, signing_key, Transport::None)
     }
 
-    /// A server that reaches those attached to `network`, and admits anyone.
+    /// A server that reaches others of this process through `network`, and admits anyone.
     ///
     /// # Errors
     ///
@@ -94,9 +100,9 @@ impl Federation {
     pub fn in_memory(
         store: Store,
         signing_key: Ed25519KeyPair,
-        network: MemoryNetwork,
+        network: impl Carrier + 'static,
     ) -> Result<Self> {
-        Self::without_tls(store, signing_key, Transport::Memory(network))
+        Self::without_tls(store, signing_key, Transport::Memory(Box::new(network)))
     }
 
     fn without_tls(

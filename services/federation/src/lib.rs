@@ -21,13 +21,13 @@ mod x_matrix;
 
 pub use self::{
     client::{FederationAuth, FederationPath},
-    config::{ClientCertificates, Config},
+    config::{ClientCertificates, Config, PlainPeer, PlainPeers},
     error::{Error, Result},
     federation::Federation,
     identity::{Identity, TlsIdentity},
     keys::Keys,
     membership::{Denial, ListedKey, Membership},
-    memory::MemoryNetwork,
+    memory::{Carried, Carrier, MemoryNetwork},
     peer::PeerIdentity,
     repository::{EnrolledDirectory, RepositorySource},
     tls::MutualTls,

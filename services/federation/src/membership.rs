@@ -12,6 +12,8 @@ use ruma::{
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
+use crate::{PlainPeer, PlainPeers};
+
 /// Why a server may not federate. The words reach the log and the peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
@@ -45,7 +47,18 @@ pub struct Membership {
 struct Shared {
     current: ArcSwapOption<Bundle>,
     version: watch::Sender<u64>,
-    open: bool,
+    others: Others,
+}
+
+/// Who federates beside the members.
+#[derive(Debug)]
+enum Others {
+    /// Nobody.
+    Nobody,
+    /// The plain Matrix servers that the site names.
+    Named(PlainPeers),
+    /// Anyone.
+    Anyone,
 }
 
 /// A signing key as the members list has it.
@@ -60,21 +73,26 @@ pub struct ListedKey {
 impl Membership {
     /// Only the list's active members federate; without a list, nobody does.
     pub fn listed(list: Option<Bundle>) -> Self {
-        Self::new(list, false)
+        Self::new(list, Others::Nobody)
+    }
+
+    /// The list's active members federate, and the plain Matrix servers that are no members.
+    pub fn beside(list: Option<Bundle>, plain: PlainPeers) -> Self {
+        Self::new(list, Others::Named(plain))
     }
 
     /// Anyone federates whom the list, where there is one, does not shut out.
     pub fn open(list: Option<Bundle>) -> Self {
-        Self::new(list, true)
+        Self::new(list, Others::Anyone)
     }
 
-    fn new(list: Option<Bundle>, open: bool) -> Self {
+    fn new(list: Option<Bundle>, others: Others) -> Self {
         let version = list.as_ref().map_or(0, |list| list.version);
         Self {
             shared: Arc::new(Shared {
                 current: ArcSwapOption::from_pointee(list),
                 version: watch::Sender::new(version),
-                open,
+                others,
             }),
         }
     }
@@ -96,9 +114,19 @@ impl Membership {
         self.shared.version.subscribe()
     }
 
-    /// Whether servers that are not on the list may federate.
+    /// Whether anyone may federate whom the list does not shut out.
     pub fn is_open(&self) -> bool {
-        self.shared.open
+        matches!(self.shared.others, Others::Anyone)
+    }
+
+    /// Whether connections without a certificate are let in at all.
+    pub fn admits_without_certificate(&self) -> bool {
+        !matches!(self.shared.others, Others::Nobody)
+    }
+
+    /// Whether `server` may speak over a connection without a certificate.
+    pub fn may_be_anonymous(&self, server: &ServerName) -> bool {
+        self.is_open() || self.plain(server).is_some()
     }
 
     /// Whether `server` may federate at `now_ms` (milliseconds since the Unix epoch).
@@ -107,8 +135,11 @@ impl Membership {
     ///
     /// The reason why not.
     pub fn admit(&self, server: &ServerName, now_ms: u64) -> Result<(), Denial> {
+        if self.plain(server).is_some() {
+            return Ok(());
+        }
         let Some(list) = self.current() else {
-            return if self.shared.open {
+            return if self.is_open() {
                 Ok(())
             } else {
                 Err(Denial::NoList)
@@ -121,7 +152,7 @@ impl Membership {
         {
             Some(Status::Suspended { reason, .. }) => Err(Denial::Suspended(reason.clone())),
             Some(Status::Revoked { reason, .. }) => Err(Denial::Revoked(reason.clone())),
-            None if !self.shared.open => Err(Denial::Unlisted),
+            None if !self.is_open() => Err(Denial::Unlisted),
             Some(Status::Active {}) | None => self.check_expiry(&list, now_ms),
         }
     }
@@ -151,10 +182,48 @@ impl Membership {
         })
     }
 
-    /// Where `server` listens, best first. Empty where the list does not say.
+    /// The authorities that may vouch for plain Matrix servers at `host`, or named by it.
+    pub fn plain_authorities(&self, host: &str) -> Vec<CertificateDer<'static>> {
+        let Others::Named(peers) = &self.shared.others else {
+            return Vec::new();
+        };
+        let peers = peers.iter().filter(|(server, peer)| {
+            self.plain(server).is_some()
+                && (server.host() == host
+                    || peer
+                        .endpoints
+                        .iter()
+                        .any(|endpoint| endpoint.host() == host))
+        });
+        peers
+            .flat_map(|(_, peer)| peer.authorities.iter().cloned())
+            .collect()
+    }
+
+    /// Where `server` listens, best first. Empty where neither the list nor the site says.
     pub fn endpoints(&self, server: &ServerName) -> Vec<Endpoint> {
+        let plain = || self.plain(server).map(|peer| peer.endpoints.clone());
         self.member(server, |member| member.endpoints.clone())
+            .or_else(plain)
             .unwrap_or_default()
+    }
+
+    /// What the site says of a plain Matrix server. Of a member, only the list speaks.
+    pub fn plain(&self, server: &ServerName) -> Option<&PlainPeer> {
+        let Others::Named(peers) = &self.shared.others else {
+            return None;
+        };
+        let peer = peers.get(server)?;
+        self.member(server, |_| ()).is_none().then_some(peer)
+    }
+
+    /// The names of the plain Matrix servers that federate.
+    pub fn plain_servers(&self) -> Vec<OwnedServerName> {
+        let Others::Named(peers) = &self.shared.others else {
+            return Vec::new();
+        };
+        let names = peers.keys().filter(|server| self.plain(server).is_some());
+        names.cloned().collect()
     }
 
     /// Whether the list says which keys `server` signs with. It is the authority then: no other key of it counts.
@@ -197,7 +266,7 @@ impl Membership {
     }
 
     fn check_expiry(&self, list: &Bundle, now_ms: u64) -> Result<(), Denial> {
-        if timestamp(now_ms) >= list.expires && !self.shared.open {
+        if timestamp(now_ms) >= list.expires && !self.is_open() {
             return Err(Denial::ListExpired);
         }
         Ok(())

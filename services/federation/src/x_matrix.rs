@@ -114,7 +114,9 @@ impl Federation {
                 certified: certified.to_owned(),
                 claimed: origin.clone(),
             }),
-            None if !self.membership().is_open() => Err(Unauthenticated::NoCertificate),
+            None if !self.membership().may_be_anonymous(origin) => {
+                Err(Unauthenticated::NoCertificate)
+            }
             _ => self
                 .admit(origin)
                 .map_err(|reason| Unauthenticated::Denied {

@@ -16,7 +16,7 @@ use ruma::{OwnedServerName, ServerName};
 use tracing::debug;
 
 use super::well_known;
-use crate::{Config, Error, Membership, Result, tls::Tls};
+use crate::{Config, Error, Membership, PlainPeer, Result, tls::Tls};
 
 /// The port of a server that names none.
 const DEFAULT_PORT: u16 = 8448;
@@ -101,10 +101,13 @@ impl Addresses {
 
     /// Whom requests to `server` address, where it has delegated its name.
     pub(super) async fn delegated(&self, server: &ServerName) -> Result<Option<Authority>> {
-        if !self.listed(server).is_empty() {
+        let found = if let Some(peer) = self.shared.membership.plain(server) {
+            Arc::new(plain(server, peer))
+        } else if self.listed(server).is_empty() {
+            self.discovered(server).await?
+        } else {
             return Ok(None);
-        }
-        let found = self.discovered(server).await?;
+        };
         let Some(delegate) = &found.delegated else {
             return Ok(None);
         };
@@ -127,6 +130,9 @@ impl Addresses {
     }
 
     fn listed(&self, server: &ServerName) -> Vec<Target> {
+        if let Some(peer) = self.shared.membership.plain(server) {
+            return plain(server, peer).targets;
+        }
         let endpoints = self.shared.membership.endpoints(server).into_iter();
         endpoints
             .map(|endpoint| Target {
@@ -234,6 +240,28 @@ impl Discovery {
     }
 }
 
+/// A plain Matrix server that the site names. One that is served at another host than its name says has delegated it: its
+/// certificate bears that host's name, and requests address it.
+fn plain(server: &ServerName, peer: &PlainPeer) -> Found {
+    let targets: Vec<_> = peer
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let host = endpoint.host();
+            let certified = match endpoint.address() {
+                Some(_) => server.host(),
+                None => &host,
+            };
+            target(&host, endpoint.port(), certified)
+        })
+        .collect();
+    let first = targets.first().filter(|it| it.certificate_name == it.host);
+    let elsewhere = first.filter(|target| target.host != server.host());
+    let delegated =
+        elsewhere.and_then(|it| ServerName::parse(format!("{}:{}", it.host, it.port)).ok());
+    Found { targets, delegated }
+}
+
 /// The target of a name that is an address or has a port: nothing needs looking for.
 fn spelled_out(server: &ServerName) -> Option<Vec<Target>> {
     let host = server.host();
@@ -274,5 +302,30 @@ mod tests {
             Some(vec![target("hs.lu", 443, "hs.lu")])
         );
         assert_eq!(spelled_out(server_name!("hs.lu")), None);
+    }
+
+    #[test]
+    fn a_plain_server_is_known_by_the_host_that_serves_it() {
+        let found = |endpoint: &str| {
+            let peer = PlainPeer {
+                endpoints: vec![endpoint.parse().unwrap()],
+                authorities: Vec::new(),
+            };
+            plain(server_name!("hs.lu"), &peer)
+        };
+        let elsewhere = found("matrix.hs.lu:443");
+        assert_eq!(
+            elsewhere.targets,
+            [target("matrix.hs.lu", 443, "matrix.hs.lu")]
+        );
+        let delegate = server_name!("matrix.hs.lu:443");
+        assert_eq!(elsewhere.delegated.as_deref(), Some(delegate));
+        for (endpoint, expected) in [
+            ("hs.lu:8448", target("hs.lu", 8448, "hs.lu")),
+            ("10.1.2.3:8448", target("10.1.2.3", 8448, "hs.lu")),
+        ] {
+            let found = found(endpoint);
+            assert_eq!((found.targets, found.delegated), (vec![expected], None));
+        }
     }
 }

@@ -8,6 +8,7 @@ use luxchat_bundle::Bundle;
 use ruma::{
     ServerName,
     api::federation::discovery::get_server_version::v1::{Request as Version, Response},
+    server_name,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring, version::TLS13};
 use serde_json::json;
@@ -300,6 +301,44 @@ async fn strangers_may_show_certificates_of_the_extra_authorities() {
     let mut stream = connect(&nation, &b, Some(&impostor)).await;
     let error = stream.read(&mut [0; 16]).await.unwrap_err();
     assert!(error.to_string().contains("UnknownCA"), "{error}");
+}
+
+#[tokio::test]
+async fn a_plain_server_is_called_by_its_own_authority() {
+    let (nation, others) = (Nation::new(), Nation::named("Another authority"));
+    let (a, b) = (nation.make_box("a.lu"), nation.make_box("b.lu"));
+    let list = nation.list(&[(&a, active()), (&b, active())]);
+    let ours = nation.authority.certificate().der().clone();
+    let theirs = others.authority.certificate().der().clone();
+    for (authority, holds) in [(theirs, true), (ours, false)] {
+        let mut plain = others.make_box("plain.lu");
+        let serving = Config {
+            client_certificates: ClientCertificates::Optional,
+            extra_authorities: vec![nation.authority.certificate().der().clone()],
+            ..Config::default()
+        };
+        let serving = plain.federation_with(None, &serving);
+        let _stop = plain.serve(&serving, router()).drop_guard();
+        let peer = crate::PlainPeer {
+            endpoints: vec![plain.address.into()],
+            authorities: vec![authority],
+        };
+        let config = Config {
+            client_certificates: ClientCertificates::Optional,
+            plain_peers: [(plain.name.clone(), peer)].into(),
+            ..Config::default()
+        };
+        let a = nation.make_box("a.lu");
+        let calling = a.federation_with(Some(list.clone()), &config);
+        let answer = ask(&calling, &plain.name).await;
+        assert_eq!(answer.is_ok(), holds, "{answer:?}");
+        // Nobody else is spoken to.
+        let stranger = ask(&calling, server_name!("stranger.lu")).await;
+        assert!(
+            matches!(stranger, Err(Error::Denied { .. })),
+            "{stranger:?}"
+        );
+    }
 }
 
 /// What the TLS port answers to these bytes before it closes the connection.

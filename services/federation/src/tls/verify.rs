@@ -21,9 +21,9 @@ use tracing::warn;
 
 use crate::{Denial, Membership};
 
-/// Accepts certificates of active members that chain to the national authority; where the membership is open, also
-/// servers' certificates for their host name that chain to one of the extra authorities. Every refusal is logged here
-/// with its reason, and reaches the peer as a TLS alert.
+/// Accepts certificates of active members that chain to the national authority; where others may federate, also
+/// servers' certificates for their host name that chain to an authority that vouches for them. Every refusal is logged
+/// here with its reason, and reaches the peer as a TLS alert.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     membership: Membership,
@@ -68,11 +68,9 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let mut authorities = self.membership.authorities();
-        if self.membership.is_open() {
-            let claimed = Leaf::parse(end_entity).ok();
-            if claimed.is_some_and(|leaf| !self.is_member(leaf.server_name.as_str())) {
-                authorities.extend_from_slice(&self.extra_authorities);
-            }
+        let claimed = Leaf::parse(end_entity).ok();
+        if let Some(leaf) = claimed {
+            authorities.extend(self.authorities_beside(leaf.server_name.as_str()));
         }
         let roots = roots(authorities);
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
@@ -98,6 +96,16 @@ impl PeerVerifier {
         )
     }
 
+    /// Who else may vouch for `name`, which is no member.
+    fn authorities_beside(&self, name: &str) -> Vec<CertificateDer<'static>> {
+        if !self.membership.admits_without_certificate() || self.is_member(name) {
+            return Vec::new();
+        }
+        let mut authorities = self.membership.plain_authorities(name);
+        authorities.extend_from_slice(&self.extra_authorities);
+        authorities
+    }
+
     fn is_member(&self, name: &str) -> bool {
         let list = self.membership.current();
         list.is_some_and(|list| list.members.get(name).is_some())
@@ -110,7 +118,7 @@ impl ClientCertVerifier for PeerVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        !self.membership.is_open()
+        !self.membership.admits_without_certificate()
     }
 
     fn verify_client_cert(
@@ -161,8 +169,8 @@ impl ServerCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let name = server_name.to_str();
-        if self.membership.is_open() && !self.is_member(&name) {
-            let authorities = self.extra_authorities.clone();
+        if self.membership.admits_without_certificate() && !self.is_member(&name) {
+            let authorities = self.authorities_beside(&name);
             self.check_server_chain(authorities, end_entity, intermediates, now)?;
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return Ok(ServerCertVerified::assertion());

@@ -7,7 +7,7 @@ use ruma::{
 
 use super::Unauthenticated;
 use crate::{
-    Federation, PeerIdentity,
+    ClientCertificates, Config, Federation, PeerIdentity, PlainPeer,
     testing::{Nation, TestBox, active, revoked},
 };
 
@@ -145,4 +145,48 @@ async fn a_request_that_was_changed_or_is_for_another_is_refused() {
         matches!(refused, Err(Unauthenticated::Header(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn only_plain_peers_speak_without_a_certificate() {
+    let nation = Nation::new();
+    let [a, b, plain] = ["a.lu", "b.lu", "plain.lu"].map(|name| nation.make_box(name));
+    let peer = |server: &TestBox| {
+        let peer = PlainPeer {
+            // Nobody listens there.
+            endpoints: vec!["127.0.0.1:1".parse().unwrap()],
+            authorities: Vec::new(),
+        };
+        (server.name.clone(), peer)
+    };
+    // Where the site names a member as well, only the list speaks of it.
+    let config = Config {
+        client_certificates: ClientCertificates::Optional,
+        plain_peers: [peer(&a), peer(&plain)].into(),
+        ..Config::default()
+    };
+    let list = nation.list(&[(&a, active()), (&b, active())]);
+    let at_b = b.federation_with(Some(list), &config);
+    let ask = async |server: &TestBox| {
+        let request = request(server, &server.name, &b.name, BODY);
+        at_b.verify_request(&PeerIdentity::anonymous(), &request)
+            .await
+    };
+    let member = ask(&a).await.unwrap_err();
+    assert!(
+        matches!(member, Unauthenticated::NoCertificate),
+        "{member:?}"
+    );
+    let stranger = ask(&nation.make_box("stranger.lu")).await.unwrap_err();
+    assert!(
+        matches!(stranger, Unauthenticated::NoCertificate),
+        "{stranger:?}"
+    );
+    // Its keys are not to be had here, but its claim is heard.
+    let known = ask(&plain).await.unwrap_err();
+    assert!(
+        matches!(known, Unauthenticated::Signature { .. }),
+        "{known:?}"
+    );
+    assert_eq!(at_b.membership().plain_servers(), [plain.name]);
 }
