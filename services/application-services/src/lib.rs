@@ -4,7 +4,6 @@
 //! users, aliases and rooms are theirs, asks them what only they know, and sends them what concerns them.
 //! [Spec](https://spec.matrix.org/v1.19/application-service-api/).
 
-mod backoff;
 mod batch;
 mod client;
 mod ephemeral;

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
-use luxchat_store::{Announcement, Position, RoomNid, ServiceProgress, Store, Topic};
+use luxchat_store::{Announcement, Backoff, Position, RoomNid, ServiceProgress, Store, Topic};
 use metrics::counter;
 use rand::RngExt;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    ApplicationServices, Live, Result, Service, backoff,
+    ApplicationServices, Live, Result, Service,
     batch::Batch,
     client::{Call, Fallback},
     ephemeral,
@@ -25,6 +25,12 @@ use crate::{
 
 /// How long a service may take for a transaction.
 const TRANSACTION_TIME: Duration = Duration::from_mins(1);
+
+/// When to try again.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    longest: Duration::from_mins(5),
+};
 
 /// A cursor that moved this far over what does not concern its service is written down without a transaction.
 const IDLE_ADVANCE: i64 = 10_000;
@@ -234,7 +240,7 @@ impl Sender {
         counter!("luxchat_application_service_transactions_total", "outcome" => "failure")
             .increment(1);
         let failures = standing.progress.failures.saturating_add(1);
-        let delay = backoff::delay(failures, rand::rng().random());
+        let delay = BACKOFF.delay(failures, rand::rng().random());
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let retry_ts = self.store().clock().now_ms().saturating_add(delay_ms);
         standing.progress.failures = failures;

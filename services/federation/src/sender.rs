@@ -4,7 +4,6 @@
 //! moves only when the server has acknowledged what lies before it. So a crash anywhere loses nothing and sends nothing
 //! that was not committed. Only ephemeral EDUs (typing) live in memory, and are dropped when the server is down.
 
-mod backoff;
 mod batch;
 mod destination;
 #[cfg(test)]

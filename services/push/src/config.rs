@@ -1,5 +1,6 @@
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
+use luxchat_store::Backoff;
 use rustls_pki_types::CertificateDer;
 use url::{Host, Url};
 
@@ -15,11 +16,8 @@ pub struct Config {
     pub full_events: bool,
     /// Who vouches for the gateways' certificates.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// After a gateway did not accept a notification, the first wait before it is sent again. Each further wait is twice as
-    /// long.
-    pub first_retry: Duration,
-    /// The longest wait.
-    pub longest_retry: Duration,
+    /// When a notification that a gateway did not accept is sent again.
+    pub retry: Backoff,
     /// A notification that is not accepted after this time is no longer news.
     pub keep: Duration,
 }
@@ -31,8 +29,10 @@ impl Default for Config {
             private_addresses: Vec::new(),
             full_events: false,
             authorities: Vec::new(),
-            first_retry: Duration::from_secs(1),
-            longest_retry: Duration::from_mins(30),
+            retry: Backoff {
+                first: Duration::from_secs(1),
+                longest: Duration::from_mins(30),
+            },
             keep: Duration::from_hours(24),
         }
     }

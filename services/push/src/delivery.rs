@@ -10,6 +10,7 @@ use std::{
 };
 
 use luxchat_store::{EventNid, Position, PushCandidate, Pusher, PusherNid, ReadTx};
+use rand::RngExt;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
@@ -296,7 +297,7 @@ impl Deliveries {
     /// Tells a gateway of an event, until it accepts it or it is no news any more; `false` where the pusher is gone.
     async fn deliver(&self, nid: PusherNid, candidate: PushCandidate) -> Result<bool> {
         let config = &self.shared.push.shared.config;
-        let mut wait = config.first_retry;
+        let mut failures = 0;
         loop {
             let push = self.shared.push.clone();
             let prepare = move |tx: &ReadTx<'_>| push.prepare(tx, nid, candidate);
@@ -318,8 +319,9 @@ impl Deliveries {
                 Ok(_) => return Ok(true),
                 Err(reason) => debug!(%reason, "a push gateway does not accept a notification"),
             }
+            failures += 1;
+            let wait = config.retry.delay(failures, rand::rng().random());
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(config.longest_retry);
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
-use luxchat_store::UserNid;
+use luxchat_store::{Backoff, UserNid};
 use ruma::events::receipt::ReceiptThread;
 use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -75,7 +75,10 @@ async fn notify(
 fn config(origin: &str) -> Config {
     Config {
         gateways: vec![origin.parse().unwrap()],
-        first_retry: Duration::from_millis(5),
+        retry: Backoff {
+            first: Duration::from_millis(5),
+            longest: Duration::from_secs(1),
+        },
         ..Config::default()
     }
 }

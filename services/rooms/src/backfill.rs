@@ -148,7 +148,7 @@ impl Rooms {
         let pdus = parents_first(pdus, |pdu| pdu.event_id(), |pdu| pdu.prev_events());
         let states = self.states_before(&inbound, &pdus).await?;
         // From here on nothing is fetched any more, and what somebody else has placed meanwhile is left out.
-        let _turn = self.room_locks.lock(room_id).await;
+        let _turn = self.room_turns.take(room_id).await;
         let pdus = self.unplaced(gap.room, own, pdus).await?;
         let (room, rules, near) = (gap.room, inbound.rules.clone(), gap.near);
         let ahead_of = gap.ahead_of;

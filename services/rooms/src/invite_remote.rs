@@ -64,7 +64,7 @@ impl Rooms {
         let signed = self
             .have_signed(target.server_name(), room, rules, &pdu, told)
             .await?;
-        let _turn = self.room_locks.lock(room_id).await;
+        let _turn = self.room_turns.take(room_id).await;
         self.accept(&inbound, &signed, HashMap::new())
             .await?
             .done()?;

@@ -61,7 +61,7 @@ impl Rooms {
         let room = self.note_room(wish.room_id, &join.version).await?;
 
         // Events that follow the join may arrive before the answer to it: they wait until the room is here.
-        let turn = self.room_locks.lock(wish.room_id).await;
+        let turn = self.room_turns.take(wish.room_id).await;
         let request = create_join_event::v2::Request::new(
             wish.room_id.to_owned(),
             join.event_id(),

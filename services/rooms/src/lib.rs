@@ -44,7 +44,6 @@ mod receive_error;
 mod receive_outside;
 mod resolve;
 mod restricted;
-mod room_locks;
 mod room_writer;
 mod rooms;
 mod send;

@@ -101,7 +101,7 @@ impl Rooms {
             rules,
         };
         let signed = self.policy_signed(&inbound, &pdu).await?;
-        let _turn = self.room_locks.lock(room_id).await;
+        let _turn = self.room_turns.take(room_id).await;
         self.accept(&inbound, &signed, HashMap::new())
             .await?
             .done()?;

@@ -96,7 +96,7 @@ impl Rooms {
             }
         }
         // A join under way holds the lock: what follows it waits here.
-        drop(self.room_locks.lock(&room_id).await);
+        drop(self.room_turns.take(&room_id).await);
         match self.admit(&inbound).await {
             Ok(()) => self.receive_parsed(&inbound, parsed, &mut received).await?,
             Err(PduError::Store(error)) => return Err(error.into()),
@@ -294,13 +294,13 @@ impl Rooms {
         pdu: &Arc<Pdu>,
         gaps: HashMap<OwnedEventId, State>,
     ) -> Result<Step, PduError> {
-        let _turn = self.room_locks.lock(&inbound.room.room_id).await;
+        let _turn = self.room_turns.take(&inbound.room.room_id).await;
         self.accept(inbound, pdu, gaps).await
     }
 
     /// The same for the first of some events, as many as need nothing.
     async fn place_run(&self, inbound: &Inbound, events: &[Arc<Pdu>]) -> usize {
-        let _turn = self.room_locks.lock(&inbound.room.room_id).await;
+        let _turn = self.room_turns.take(&inbound.room.room_id).await;
         self.accept_run(inbound, events).await.unwrap_or(0)
     }
 

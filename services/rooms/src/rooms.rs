@@ -1,12 +1,10 @@
 use std::sync::Arc;
 
-use luxchat_federation::Federation;
+use luxchat_federation::{Federation, Turns};
 use luxchat_store::{Pdu, Store};
 use quick_cache::{Weighter, sync::Cache};
-use ruma::{OwnedEventId, ServerName};
+use ruma::{OwnedEventId, OwnedRoomId, ServerName};
 use tokio::sync::Notify;
-
-use crate::room_locks::RoomLocks;
 
 /// Memory for parsed state events that authorise other events, in bytes of JSON.
 const AUTH_CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -36,7 +34,8 @@ pub struct Rooms {
     pub(crate) federation: Federation,
     pub(crate) config: Arc<Config>,
     pub(crate) auth_cache: AuthCache,
-    pub(crate) room_locks: Arc<RoomLocks>,
+    /// What arrives from other servers is worked into a room one thing at a time. Local events do not wait for it.
+    pub(crate) room_turns: Arc<Turns<OwnedRoomId>>,
     /// Wakes whoever sends delayed events: one may be due earlier than all others.
     pub(crate) delays_changed: Arc<Notify>,
 }
@@ -50,7 +49,7 @@ impl Rooms {
             federation,
             config: Arc::new(config),
             auth_cache: Arc::new(auth_cache),
-            room_locks: Arc::default(),
+            room_turns: Arc::default(),
             delays_changed: Arc::default(),
         }
     }

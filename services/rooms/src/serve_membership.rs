@@ -172,7 +172,7 @@ impl Rooms {
             .unwrap_or_else(|| Err(PduError::Internal("no result".to_owned())))?
             .into_pdu()?;
         let pdu = self.policy_signed_if_possible(&inbound, &pdu).await?;
-        let _turn = self.room_locks.lock(asked.room_id).await;
+        let _turn = self.room_turns.take(asked.room_id).await;
         self.accept(&inbound, &pdu, HashMap::new()).await?.done()?;
         match self.status_of(&inbound, &pdu).await? {
             EventStatus::Accepted => Ok((inbound, pdu)),

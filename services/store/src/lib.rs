@@ -14,6 +14,7 @@ mod accounts;
 mod application_services;
 mod attention;
 mod audit;
+mod backoff;
 mod checkpoint;
 mod clock;
 mod connection;
@@ -68,6 +69,7 @@ pub use self::{
     },
     application_services::{LoggedEvent, ServiceProgress},
     audit::AuditEntry,
+    backoff::Backoff,
     clock::{Clock, ManualClock, SystemClock},
     cross_signing::{CrossSigningKeys, CrossSigningUsage, StoredCrossSigningKey},
     destinations::{Cursors, Destination},

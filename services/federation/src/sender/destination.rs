@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use luxchat_store::{Cursors, Position, ServerNid, Store};
+use luxchat_store::{Backoff, Cursors, Position, ServerNid, Store};
 use metrics::{counter, histogram};
 use rand::RngExt;
 use ruma::{
@@ -17,14 +17,17 @@ use ruma::{
 use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, info, warn};
 
-use super::{
-    backoff,
-    batch::{Batch, MAX_EPHEMERAL},
-};
+use super::batch::{Batch, MAX_EPHEMERAL};
 use crate::{Error, Result, client::Client};
 
 /// A server that speaks is tried at once, but not more often than this.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// When to try again.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    longest: Duration::from_mins(10),
+};
 
 /// Cursors that moved this far over what does not concern the server are written down without a transaction.
 const IDLE_ADVANCE: i64 = 10_000;
@@ -293,7 +296,7 @@ impl Destination {
 
     async fn failed(&self, progress: &mut Progress, error: &Error) {
         progress.failures = progress.failures.saturating_add(1);
-        let delay = backoff::delay(progress.failures, rand::rng().random());
+        let delay = BACKOFF.delay(progress.failures, rand::rng().random());
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         progress.retry_ts = self.client.clock().now_ms().saturating_add(delay_ms);
         self.signals.set_down(true);
