@@ -4,7 +4,7 @@ use luxchat_federation::{Federation, Turns};
 use luxchat_store::{DeviceListChanges, Position, ReadTx, Store, UserNid};
 use ruma::UserId;
 
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, questions::Questions};
 
 /// How long ids of received to-device messages are remembered. Servers give up on a transaction long before.
 const REMEMBER_RECEIVED: Duration = Duration::from_hours(30 * 24);
@@ -23,6 +23,8 @@ struct Shared {
     /// Who is asking which server. When a user joins a large room, everybody's client asks for their keys: the first one
     /// fetches them, and the others find them cached.
     turns: Turns,
+    /// Whom the answers that are under way are about.
+    questions: Questions,
 }
 
 impl Encryption {
@@ -34,6 +36,7 @@ impl Encryption {
                 federation,
                 config,
                 turns: Turns::default(),
+                questions: Questions::default(),
             }),
         }
     }
@@ -96,6 +99,10 @@ impl Encryption {
 
     pub(crate) fn turns(&self) -> &Turns {
         &self.shared.turns
+    }
+
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.shared.questions
     }
 
     pub(crate) fn is_local(&self, user: &UserId) -> bool {

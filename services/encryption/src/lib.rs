@@ -10,6 +10,7 @@ mod cross_signing;
 mod encryption;
 mod error;
 mod query;
+mod questions;
 mod receive;
 mod remote;
 mod serve;

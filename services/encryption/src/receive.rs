@@ -68,10 +68,12 @@ impl Encryption {
             let keys = device_keys(&update.user_id, &update.device_id, keys)?;
             update.keys = Some(named(keys, update.device_display_name.as_deref())?);
         }
+        let questions = self.questions().clone();
         self.store()
             .write(move |tx| {
                 if let Some(user) = known_user(tx, &update.user_id)? {
-                    tx.receive_device_list_update(user, &update)?;
+                    let is_asked_for = questions.are_open(&update.user_id);
+                    tx.receive_device_list_update(user, &update, is_asked_for)?;
                 }
                 Ok(())
             })

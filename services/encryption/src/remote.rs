@@ -89,6 +89,7 @@ impl Encryption {
         server: &ServerName,
         users: Vec<OwnedUserId>,
     ) -> Result<Found, FederationError> {
+        let _open = self.questions().ask(&users);
         let (asked_at, missing, stale) = self
             .store()
             .read::<_, FederationError, _>(move |tx| {

@@ -100,12 +100,16 @@ impl WriteTx<'_> {
 
     /// Takes in an update of a remote user's device list. One that does not follow on what is cached makes the cache
     /// stale. Ignored where the user shares no room.
+    ///
+    /// Nobody is told of an update for a list that was never fetched since the user came to share a room: clients were told
+    /// then, and would ask for the keys once more. Unless the list is being asked for: the answer may lack the update.
     pub fn receive_device_list_update(
         &mut self,
         user: UserNid,
         update: &DeviceListUpdateContent,
+        is_asked_for: bool,
     ) -> Result<()> {
-        if !self.shares_room_with_us(user)? {
+        if !self.shares_room_with_us(user)? || !is_asked_for && !self.was_fetched(user)? {
             return Ok(());
         }
         let sql = "SELECT stream_id FROM remote_device_lists WHERE user_nid = ?1 AND stale = 0";
@@ -147,6 +151,13 @@ impl WriteTx<'_> {
         }
         let seq = self.next_position();
         self.device_list_changed(user, seq)
+    }
+
+    /// Whether the list of a remote user was ever fetched by those who share a room with them: what became of it does not
+    /// matter.
+    fn was_fetched(&self, user: UserNid) -> Result<bool> {
+        let sql = "SELECT 1 FROM remote_device_lists WHERE user_nid = ?1";
+        Ok(self.optional(sql, [user], |_| Ok(()))?.is_some())
     }
 
     /// What is cached of a remote user cannot be relied on.

@@ -213,6 +213,35 @@ async fn keys_of_those_who_share_a_room_are_asked_for_once_and_kept_up_to_date()
 }
 
 #[tokio::test]
+async fn nobody_is_told_twice_of_a_list_that_nobody_has_fetched() {
+    let mut two = Two::new().await;
+    two.share_a_room().await;
+    let bob = two.bob.user.clone();
+    let changed_since = async |two: &Two, before| {
+        let now = two.a.position().await;
+        let changes = two.a.encryption.key_changes(&two.alice.user, before, now);
+        changes.await.unwrap().changed
+    };
+    let joined = two.a.position().await;
+    two.b.device("@bob:b.example", "TABLET").await;
+    two.tell(0).await;
+    assert_eq!(changed_since(&two, joined).await, [bob.clone(); 0]);
+
+    // An answer that may lack the change is under way.
+    let question = two.a.encryption.questions().ask(std::slice::from_ref(&bob));
+    two.b.device("@bob:b.example", "WATCH").await;
+    two.tell(0).await;
+    drop(question);
+    assert_eq!(changed_since(&two, joined).await, [bob.clone()]);
+
+    let told = two.a.position().await;
+    assert_eq!(two.bobs_devices().await, ["PHONE", "TABLET", "WATCH"]);
+    two.b.device("@bob:b.example", "CAR").await;
+    two.tell(0).await;
+    assert_eq!(changed_since(&two, told).await, [bob]);
+}
+
+#[tokio::test]
 async fn many_who_ask_at_once_make_one_question() {
     let mut two = Two::new().await;
     two.share_a_room().await;
