@@ -17,6 +17,7 @@ pub mod sandbox;
 pub mod say;
 mod services;
 mod settings;
+pub mod site;
 mod status;
 
 use anyhow::{Context, Result};

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use luxchat_appliance::commands::{
-    audit, check_config, demo, enrol, media, reports, request, serve, status, thumbnailer, user,
+    audit, check_config, demo, enrol, media, publication, reports, request, serve, status,
+    thumbnailer, user,
 };
 
 /// A Matrix server for one administration.
@@ -35,6 +36,8 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Take in the national authority's answer to that request.
     Enrol(enrol::Arguments),
+    /// Take over a publication of the authority that came on a stick.
+    Publication(publication::Arguments),
     /// Make the box's keys and write the request that the national authority signs.
     Request(request::Arguments),
     /// Decode one image: what the box starts for each.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Reports(arguments) => reports::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::CheckConfig(arguments) => check_config::run(arguments),
+        Command::Publication(arguments) => publication::run(arguments),
         Command::Request(arguments) => request::run(arguments),
         Command::Enrol(arguments) => enrol::run(arguments),
         Command::Thumbnailer => return thumbnailer::run(),

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod enrol;
 pub mod media;
 mod newest;
+pub mod publication;
 pub mod reports;
 pub mod request;
 pub mod serve;

@@ -8,6 +8,7 @@ mod federation;
 mod limits;
 mod log;
 mod media;
+mod network;
 mod presence;
 mod previews;
 mod push;
@@ -33,6 +34,7 @@ pub use self::{
     limits::Limits,
     log::Log,
     media::{Media, Scanner, WhenDown},
+    network::{Destination, Network},
     presence::Presence,
     previews::Previews,
     push::Push,
@@ -104,6 +106,9 @@ pub struct Config {
     /// As whom the box speaks to its users.
     #[serde(default)]
     pub server_notices: ServerNotices,
+    /// What the operating system of a sealed box sets up.
+    #[serde(default)]
+    pub network: Option<Network>,
     /// Health, metrics and status, for this machine alone.
     #[serde(default)]
     pub admin: Admin,
@@ -221,6 +226,7 @@ impl Config {
             turn.check()?;
         }
         self.media.check()?;
+        self.network.as_ref().map_or(Ok(()), Network::check)?;
         self.registration.check()
     }
 }
