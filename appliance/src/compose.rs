@@ -87,6 +87,23 @@ impl Sockets {
     }
 }
 
+/// A box that could serve, and does not yet: its store is open, its sockets are bound, nobody is answered and nothing is
+/// sent. Until [`serve`](Self::serve) an update can be undone as if it had not been.
+#[must_use]
+pub struct Prepared {
+    config: Config,
+    data: DataDir,
+    sockets: Sockets,
+    store: Store,
+    membership: Enrolled,
+    federation: Federation,
+    updates: Option<Arc<Updates>>,
+    services: Services,
+    lifecycle: Lifecycle,
+    lock: Lock,
+    started: Instant,
+}
+
 /// A running box.
 #[derive(Debug)]
 pub struct Appliance {
@@ -100,13 +117,20 @@ pub struct Appliance {
     _lock: Lock,
 }
 
-impl Appliance {
-    /// Opens the data folder, starts the services and serves the sockets.
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// Opens the data folder, with the store brought up to date, and puts the services together.
     ///
     /// # Errors
     ///
     /// When the data folder is in use or damaged, or a file that the site file names is not what it should be.
-    pub async fn start(config: Config, clock: Arc<dyn Clock>, sockets: Sockets) -> Result<Self> {
+    pub async fn new(config: Config, clock: Arc<dyn Clock>, sockets: Sockets) -> Result<Self> {
+        let started = Instant::now();
         let data = DataDir::open(&config.data_dir)?;
         let lock = data.lock()?;
         let lifecycle = Lifecycle::new();
@@ -119,14 +143,54 @@ impl Appliance {
 
         services.make_service_users().await?;
         services.make_speaker(&config).await?;
+        feed_watchdog_from(&store, &lifecycle);
+        Ok(Self {
+            config,
+            data,
+            sockets,
+            store,
+            membership,
+            federation,
+            updates,
+            services,
+            lifecycle,
+            lock,
+            started,
+        })
+    }
 
+    /// Ends without having served. Returns whether all ended in time.
+    pub async fn stop(self) -> bool {
+        self.lifecycle.stop().await
+    }
+
+    /// Serves the sockets. From here on there is no way back to an older program.
+    ///
+    /// # Errors
+    ///
+    /// When the copy from before a migration cannot be let go, or a socket cannot be served.
+    pub async fn serve(self) -> Result<Appliance> {
+        let Self {
+            config,
+            data,
+            sockets,
+            store,
+            membership,
+            federation,
+            updates,
+            services,
+            lifecycle,
+            lock,
+            started,
+        } = self;
+        luxchat_store::give_up_way_back(&data.database())?;
         let status = Arc::new(BoxStatus {
             store: store.clone(),
             federation: federation.clone(),
             media: services.media.clone(),
             updates: updates.clone(),
             client_certificates: config.federation.client_certificates,
-            started: Instant::now(),
+            started,
         });
         let metrics = admin_api::Metrics::of_process();
         let admin = admin_api::Services {
@@ -158,13 +222,13 @@ impl Appliance {
             lifecycle.spawn(client_api::keep_guests_out(services, lifecycle.stopping()));
         }
         first_members_list(&federation, updates.as_deref()).await;
-        start_background(&lifecycle, &store, &federation, updates.as_ref(), services);
+        start_background(&lifecycle, &federation, updates.as_ref(), services);
         let (counting, stop) = (metrics.keep_counting(), lifecycle.stopping());
         lifecycle.spawn(async move {
             stop.run_until_cancelled(counting).await;
         });
         info!(server = %config.server_name, "the box serves");
-        Ok(Self {
+        Ok(Appliance {
             store,
             accounts,
             federation,
@@ -174,6 +238,17 @@ impl Appliance {
             lifecycle,
             _lock: lock,
         })
+    }
+}
+
+impl Appliance {
+    /// Opens the data folder, starts the services and serves the sockets.
+    ///
+    /// # Errors
+    ///
+    /// See [`Prepared::new`] and [`Prepared::serve`].
+    pub async fn start(config: Config, clock: Arc<dyn Clock>, sockets: Sockets) -> Result<Self> {
+        Prepared::new(config, clock, sockets).await?.serve().await
     }
 
     /// The Matrix server name.
@@ -413,7 +488,6 @@ async fn first_members_list(federation: &Federation, updates: Option<&Updates>) 
 
 fn start_background(
     lifecycle: &Lifecycle,
-    store: &Store,
     federation: &Federation,
     updates: Option<&Arc<Updates>>,
     services: Services,
@@ -466,7 +540,11 @@ fn start_background(
     lifecycle.spawn(async move { application_services.run(live, services_stop).await });
     let maintenance_stop = stop();
     lifecycle.spawn(async move { services.maintain(maintenance_stop).await });
-    let (store, stop) = (store.clone(), stop());
+}
+
+/// Sends systemd's watchdog its signs of life, as long as the store takes writes.
+fn feed_watchdog_from(store: &Store, lifecycle: &Lifecycle) {
+    let (store, stop) = (store.clone(), lifecycle.stopping());
     lifecycle.spawn(feed_watchdog(stop, move || {
         let store = store.clone();
         async move {

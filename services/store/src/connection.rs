@@ -8,7 +8,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tracing::{info, warn};
 
-use crate::{Error, Result, checkpoint::WAL_LIMIT};
+use crate::{Error, Result, checkpoint::WAL_LIMIT, migrations, way_back};
 
 /// Prepared statements kept per connection.
 const STATEMENT_CACHE: usize = 256;
@@ -20,10 +20,12 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// for all its versions, so a longer log means fewer writes.
 const CHECKPOINT_PAGES: u32 = 4_096;
 
-/// Opens the one connection that writes, and checks the database first where the last run did not end cleanly.
+/// Opens the one connection that writes, and checks the database first where the last run did not end cleanly. Where a newer
+/// program was tried on it in vain, the database from before comes back.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     // SQLite removes the write-ahead log when the last connection closes: finding one with content means a crash.
     let unclean = std::fs::metadata(wal_path(path)).is_ok_and(|wal| wal.len() > 0);
+    way_back::take(path, migrations::known())?;
     let connection = open(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,

@@ -21,12 +21,27 @@ pub enum Error {
     },
 
     /// The database was written by a newer version of this program.
-    #[error("the database has schema version {found}, this program knows up to {known}")]
+    #[error(
+        "the database has schema version {found}, this program knows up to {known}: a newer program has served it, and only \
+         that one or a later may open it"
+    )]
     NewerSchema {
         /// The version in the database.
         found: u32,
         /// The newest version this program can read.
         known: u32,
+    },
+
+    /// The schema must change, and the copy to be made before does not fit on the disk.
+    #[error(
+        "the disk is too full to change the database's schema: the copy to be made before needs {needed} bytes, {free} are \
+         free; nothing was changed"
+    )]
+    NoRoom {
+        /// Bytes that must be free.
+        needed: u64,
+        /// Bytes that are.
+        free: u64,
     },
 
     /// A stored value does not parse: what and why.

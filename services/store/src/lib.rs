@@ -60,6 +60,7 @@ mod tx;
 mod unread;
 mod url_previews;
 mod waiting_pdus;
+mod way_back;
 mod writer;
 
 pub use self::{
@@ -111,4 +112,5 @@ pub use self::{
     unread::{CountUnread, DefaultRules, Unread, UnreadCount},
     url_previews::UrlPreview,
     waiting_pdus::WaitingPdu,
+    way_back::give_up_way_back,
 };

@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 use tracing::info;
 
-use crate::{Error, Result};
+use crate::{Error, Result, way_back};
 
 /// Name and SQL of every migration; the first has number 1.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -44,14 +44,31 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Brings the database up to date, each migration in its own transaction.
+/// Brings the database up to date, each migration in its own transaction. What is in it is copied before.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    migrate_to(connection, known())
+}
+
+/// The newest version of the schema that this program knows.
+pub(crate) fn known() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+/// The version of the schema of a database; 0 where there is none yet.
+pub(crate) fn version(connection: &Connection) -> Result<u32> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// What a program does that knows the schema up to version `known`.
+pub(crate) fn migrate_to(connection: &mut Connection, known: u32) -> Result<()> {
+    let found = version(connection)?;
     if found > known {
         return Err(Error::NewerSchema { found, known });
     }
-    for (version, (name, sql)) in (1..)
+    if found > 0 && found < known {
+        way_back::keep(connection)?;
+    }
+    for (version, (name, sql)) in (1..=known)
         .zip(MIGRATIONS)
         .filter(|(version, _)| *version > found)
     {
