@@ -19,7 +19,7 @@ use ruma::{
 };
 
 use crate::{
-    Config, Denial, Error, Identity, Membership, MemoryNetwork, Result,
+    Carrier, Config, Denial, Error, Identity, Membership, Result,
     network::{Network, read},
 };
 
@@ -75,7 +75,7 @@ pub(crate) enum Transport {
     /// By mutual TLS.
     Network(Box<Network>),
     /// Between servers of this process.
-    Memory(MemoryNetwork),
+    Memory(Box<dyn Carrier>),
     /// Not at all: every other server is unreachable.
     None,
 }
@@ -203,9 +203,9 @@ impl Client {
         let shared = &self.shared;
         match &shared.transport {
             Transport::Network(network) => network.send(destination, request).await,
-            Transport::Memory(network) => {
+            Transport::Memory(carrier) => {
                 let origin = shared.identity.server_name();
-                network.send(origin, destination, request).await
+                carrier.carry(origin, destination, request).await
             }
             Transport::None => Err(Error::NoAddress(destination.to_owned())),
         }

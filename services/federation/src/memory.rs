@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    fmt::Debug,
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -12,7 +14,22 @@ use tower::ServiceExt;
 
 use crate::{Error, PeerIdentity, Result};
 
-/// A network inside of one process, for tests and simulations: each server's federation routes by its name. A request
+/// Carries requests from one server of this process to another, in place of a network. A simulation decides here what
+/// arrives, and when.
+pub trait Carrier: Debug + Send + Sync {
+    /// Brings a request that `origin` has signed to `destination`, and its answer back.
+    fn carry<'a>(
+        &'a self,
+        origin: &'a ServerName,
+        destination: &'a ServerName,
+        request: http::Request<Bytes>,
+    ) -> Carried<'a>;
+}
+
+/// The answer to a request that is under way.
+pub type Carried<'a> = Pin<Box<dyn Future<Output = Result<http::Response<Body>>> + Send + 'a>>;
+
+/// A network inside of one process, on which nothing is ever lost or late, for tests: each server's federation routes by its name. A request
 /// arrives with the [`PeerIdentity`] that the origin's certificate would give it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryNetwork {
@@ -40,32 +57,32 @@ impl MemoryNetwork {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(server_name)
     }
+}
 
-    pub(crate) async fn send(
-        &self,
-        origin: &ServerName,
-        destination: &ServerName,
+impl Carrier for MemoryNetwork {
+    fn carry<'a>(
+        &'a self,
+        origin: &'a ServerName,
+        destination: &'a ServerName,
         request: http::Request<Bytes>,
-    ) -> Result<http::Response<Body>> {
-        let router = self
-            .servers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(destination)
-            .cloned();
-        let Some(router) = router else {
-            return Err(Error::Unreachable {
-                server: destination.to_owned(),
-                why: "not attached".to_owned(),
-            });
-        };
-        let mut request = request.map(Body::from);
-        request
-            .extensions_mut()
-            .insert(PeerIdentity::certified(origin.to_owned()));
-        match router.oneshot(request).await {
-            Ok(response) => Ok(response),
-            Err(never) => match never {},
-        }
+    ) -> Carried<'a> {
+        let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
+        let router = servers.get(destination).cloned();
+        Box::pin(async move {
+            let Some(router) = router else {
+                return Err(Error::Unreachable {
+                    server: destination.to_owned(),
+                    why: "not attached".to_owned(),
+                });
+            };
+            let mut request = request.map(Body::from);
+            request
+                .extensions_mut()
+                .insert(PeerIdentity::certified(origin.to_owned()));
+            match router.oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            }
+        })
     }
 }

@@ -16,6 +16,7 @@ use ruma::{
     state_res::check_pdu_format,
 };
 use serde_json::value::RawValue;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::PduError;
 
@@ -246,12 +247,17 @@ async fn verify_batch(
 }
 
 fn parallelism() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from)
+    Handle::current().metrics().num_workers()
 }
 
+/// Does work off the threads that serve requests. A runtime that has but one thread does it there: nothing in a simulation
+/// may happen side by side.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PduError> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work)
         .await
         .map_err(PduError::task)

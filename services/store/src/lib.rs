@@ -24,6 +24,7 @@ mod device_keys;
 mod device_list_updates;
 mod device_lists;
 mod error;
+mod execution;
 mod fallback_keys;
 mod highlights;
 mod hub;
@@ -78,6 +79,7 @@ pub use self::{
     device_list_updates::DeviceListUpdates,
     device_lists::DeviceListChanges,
     error::{Error, Result},
+    execution::{Disk, Execution},
     hub::{Announcement, Listener, Topic},
     inventory::{AccountFilter, ListedRoom, RoomOrder},
     key_backup::{BackedUpSession, KeyBackup, SessionChange, SessionFilter, SessionQuality},

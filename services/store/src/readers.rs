@@ -1,13 +1,18 @@
-//! The pool of read-only connections, each on a thread of its own.
+//! The pool of read-only connections, each on a thread of its own; in a simulation there is one, and no thread.
 
-use std::{panic::AssertUnwindSafe, path::Path, thread};
+use std::{
+    panic::AssertUnwindSafe,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use crossbeam_channel::{Receiver, Sender};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::{Error, ReadTx, Result, connection::open_reader};
+use crate::{Disk, Error, ReadTx, Result, connection::open_reader};
 
 /// Reads that may wait for a free connection before callers wait to hand theirs in.
 const QUEUE: usize = 4_096;
@@ -15,13 +20,47 @@ const QUEUE: usize = 4_096;
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 #[derive(Debug)]
-pub(crate) struct Readers {
+pub(crate) enum Readers {
+    Threads(Pool),
+    Here(Mutex<Connection>, Arc<dyn Disk>),
+}
+
+impl Readers {
+    /// Reads on `count` threads.
+    pub(crate) fn start(path: &Path, count: usize) -> Result<Self> {
+        Pool::start(path, count).map(Self::Threads)
+    }
+
+    /// Reads where they are asked for, once `disk` is ready.
+    pub(crate) fn here(path: &Path, disk: Arc<dyn Disk>) -> Result<Self> {
+        Ok(Self::Here(Mutex::new(open_reader(path)?), disk))
+    }
+
+    pub(crate) async fn read<T, E, F>(&self, read: F) -> Result<T, E>
+    where
+        F: FnOnce(&ReadTx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        match self {
+            Self::Threads(pool) => pool.read(read).await,
+            Self::Here(connection, disk) => {
+                disk.ready().await;
+                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                in_snapshot(&mut connection, read)
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
     jobs: Option<Sender<Job>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-impl Readers {
-    pub(crate) fn start(path: &Path, count: usize) -> Result<Self> {
+impl Pool {
+    fn start(path: &Path, count: usize) -> Result<Self> {
         let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
@@ -42,7 +81,7 @@ impl Readers {
         })
     }
 
-    pub(crate) async fn read<T, E, F>(&self, read: F) -> Result<T, E>
+    async fn read<T, E, F>(&self, read: F) -> Result<T, E>
     where
         F: FnOnce(&ReadTx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
@@ -68,7 +107,7 @@ impl Readers {
     }
 }
 
-impl Drop for Readers {
+impl Drop for Pool {
     fn drop(&mut self) {
         self.jobs = None;
         for thread in self.threads.drain(..) {

@@ -1,20 +1,26 @@
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 
 use crossbeam_channel::Sender;
 use ruma::{OwnedServerName, ServerName};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::error;
 
 use crate::{
-    Announcement, Clock, Error, Listener, Position, ReadTx, Result, RoomNid, SystemClock, Topic,
-    WriteTx,
+    Announcement, Clock, Disk, Error, Execution, Listener, Position, ReadTx, Result, RoomNid,
+    SystemClock, Topic, WriteTx,
     checkpoint::{Checkpoints, WAL_LIMIT},
     connection::open_writer,
     hub::Hub,
     migrations::migrate,
     names,
     readers::Readers,
-    writer::{self, Command, Write},
+    tx::Memory,
+    writer::{Command, Write, Writer},
 };
 
 /// Writes that may wait for the writer before callers wait to hand theirs in.
@@ -31,6 +37,8 @@ pub struct Config {
     pub readers: usize,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// What does the work.
+    pub execution: Execution,
 }
 
 impl Config {
@@ -41,6 +49,7 @@ impl Config {
             server_name,
             readers: 4,
             clock: Arc::new(SystemClock),
+            execution: Execution::Threads,
         }
     }
 }
@@ -58,7 +67,13 @@ struct Shared {
     hub: Arc<Hub>,
     // Readers close before the writer, so that the writer's connection is the last and removes the write-ahead log.
     readers: Readers,
-    writer: WriterThread,
+    writer: WriterHandle,
+}
+
+#[derive(Debug)]
+enum WriterHandle {
+    Thread(WriterThread),
+    Task(mpsc::Sender<Box<dyn Command>>),
 }
 
 #[derive(Debug)]
@@ -68,7 +83,7 @@ struct WriterThread {
 }
 
 impl Store {
-    /// Opens (or makes) the database, brings its schema up to date and starts its threads.
+    /// Opens (or makes) the database, brings its schema up to date and starts its threads, or its task.
     ///
     /// # Errors
     ///
@@ -79,22 +94,24 @@ impl Store {
         names::claim(&connection, &config.server_name)?;
 
         let hub = Arc::new(Hub::new(ReadTx::new(&connection).position()?));
-        let (commands, queue) = crossbeam_channel::bounded(QUEUE);
-        let readers = Readers::start(&config.path, config.readers.max(1))?;
-        let thread = thread::Builder::new()
-            .name("store-write".to_owned())
-            .spawn({
-                let (hub, clock) = (Arc::clone(&hub), Arc::clone(&config.clock));
-                let checkpoints = Checkpoints::new(&config.path, WAL_LIMIT);
-                move || writer::serve(&connection, checkpoints, &queue, &hub, &clock)
-            })
-            .map_err(|error| Error::File {
-                path: config.path.display().to_string(),
-                why: error.to_string(),
-            })?;
-        let writer = WriterThread {
-            commands: Some(commands),
-            thread: Some(thread),
+        let writer = Writer {
+            connection,
+            checkpoints: Checkpoints::new(&config.path, WAL_LIMIT),
+            hub: Arc::clone(&hub),
+            clock: Arc::clone(&config.clock),
+            memory: Memory::default(),
+        };
+        let path = &config.path;
+        let (readers, writer) = match &config.execution {
+            Execution::Threads => {
+                let readers = Readers::start(path, config.readers.max(1))?;
+                let writer = WriterThread::start(path, writer)?;
+                (readers, WriterHandle::Thread(writer))
+            }
+            Execution::Task(disk) => {
+                let readers = Readers::here(path, Arc::clone(disk))?;
+                (readers, WriterHandle::start_task(writer, Arc::clone(disk)))
+            }
         };
         let shared = Shared {
             server_name: config.server_name,
@@ -138,14 +155,7 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let command: Box<dyn Command> = Box::new(Write::new(work, reply));
-        let commands = self.shared.writer.commands.as_ref().ok_or(Error::Closed)?;
-        if let Err(full) = commands.try_send(command) {
-            let commands = commands.clone();
-            let sent = tokio::task::spawn_blocking(move || commands.send(full.into_inner())).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                return Err(Error::Closed.into());
-            }
-        }
+        self.shared.writer.send(command).await?;
         answer.await.map_err(|_| Error::Closed)?
     }
 
@@ -167,6 +177,50 @@ impl Store {
     /// Everything that is committed from now on. A receiver that lags is told so and reads what it needs afresh.
     pub fn tap(&self) -> broadcast::Receiver<Announcement> {
         self.shared.hub.tap()
+    }
+}
+
+impl WriterHandle {
+    fn start_task(writer: Writer, disk: Arc<dyn Disk>) -> Self {
+        let (commands, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(writer.serve_on(disk, queue));
+        Self::Task(commands)
+    }
+
+    async fn send(&self, command: Box<dyn Command>) -> Result<()> {
+        match self {
+            Self::Thread(thread) => thread.send(command).await,
+            Self::Task(commands) => commands.send(command).await.map_err(|_| Error::Closed),
+        }
+    }
+}
+
+impl WriterThread {
+    fn start(path: &Path, writer: Writer) -> Result<Self> {
+        let (commands, queue) = crossbeam_channel::bounded(QUEUE);
+        let thread = thread::Builder::new()
+            .name("store-write".to_owned())
+            .spawn(move || writer.serve(&queue))
+            .map_err(|error| Error::File {
+                path: path.display().to_string(),
+                why: error.to_string(),
+            })?;
+        Ok(Self {
+            commands: Some(commands),
+            thread: Some(thread),
+        })
+    }
+
+    async fn send(&self, command: Box<dyn Command>) -> Result<()> {
+        let commands = self.commands.as_ref().ok_or(Error::Closed)?;
+        if let Err(full) = commands.try_send(command) {
+            let commands = commands.clone();
+            let sent = tokio::task::spawn_blocking(move || commands.send(full.into_inner())).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return Err(Error::Closed);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -338,6 +392,48 @@ mod tests {
         });
         listener.changed().await;
         assert_eq!(store.read(|tx| tx.position()).await.unwrap(), Position(1));
+    }
+
+    /// A disk on which commits fail while it is told so.
+    #[derive(Debug, Default)]
+    struct Flaky(std::sync::atomic::AtomicBool);
+
+    impl Disk for Flaky {
+        fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(tokio::time::sleep(std::time::Duration::from_millis(1)))
+        }
+
+        fn commit(&self) -> Result<()> {
+            let fails = self.0.load(std::sync::atomic::Ordering::Relaxed);
+            if fails { Err(Error::DiskFull) } else { Ok(()) }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_does_what_threads_do_and_undoes_what_the_disk_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Flaky::default());
+        let name = ServerName::parse("ministry.example").unwrap();
+        let mut config = Config::new(dir.path().join("store.db"), name);
+        config.execution = Execution::Task(disk.clone());
+        let store = Store::open(config).unwrap();
+        let insert = |name: &'static str| {
+            let id = UserId::parse(format!("@{name}:ministry.example")).unwrap();
+            let inserting = id.clone();
+            let write = store.write(move |tx| tx.user_nid_or_insert(&inserting));
+            (id, write)
+        };
+        let ((first, write), (second, other)) = (insert("first"), insert("second"));
+        let (one, two) = tokio::join!(write, other);
+        assert_ne!(one.unwrap(), two.unwrap());
+
+        disk.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (refused, write) = insert("refused");
+        assert!(matches!(write.await, Err(Error::DiskFull)));
+        disk.0.store(false, std::sync::atomic::Ordering::Relaxed);
+        for (id, expected) in [(first, true), (second, true), (refused, false)] {
+            assert_eq!(user(&store, &id).await.is_some(), expected, "{id}");
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What a command sees of the database. Each table family adds its functions to these two types in a file of its own.
 
-use std::{cell::RefCell, ops::Deref, rc::Rc};
+use std::{cell::RefCell, ops::Deref};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
@@ -70,7 +70,7 @@ pub struct WriteTx<'c> {
     position: Position,
     topics: Vec<Topic>,
     now_ms: u64,
-    memory: Rc<Memory>,
+    memory: &'c Memory,
 }
 
 /// What the writer keeps in memory from one command to the next. It may only hold what stays true when a command fails.
@@ -82,14 +82,14 @@ pub(crate) struct Memory {
 impl<'c> WriteTx<'c> {
     #[cfg(test)]
     pub(crate) fn new(connection: &'c Connection, position: Position, now_ms: u64) -> Self {
-        Self::with_memory(connection, position, now_ms, Rc::default())
+        Self::with_memory(connection, position, now_ms, Box::leak(Box::default()))
     }
 
     pub(crate) fn with_memory(
         connection: &'c Connection,
         position: Position,
         now_ms: u64,
-        memory: Rc<Memory>,
+        memory: &'c Memory,
     ) -> Self {
         Self {
             read: ReadTx::new(connection),

@@ -1,21 +1,18 @@
-//! The one thread that writes, committing commands in groups.
+//! The one thread that writes, committing commands in groups; in a simulation it is a task.
 
-use std::{
-    any::Any,
-    collections::HashSet,
-    panic::AssertUnwindSafe,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use crossbeam_channel::Receiver;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tracing::error;
 
 use crate::{
-    Clock, Error, Position, Result, Topic, WriteTx, checkpoint::Checkpoints, hub::Hub, tx::Memory,
+    Clock, Disk, Error, Position, Result, Topic, WriteTx, checkpoint::Checkpoints, hub::Hub,
+    tx::Memory,
 };
 
 /// At most this many commands share a transaction.
@@ -80,82 +77,126 @@ where
     }
 }
 
-/// Serves commands until every sender is gone.
-pub(crate) fn serve(
-    connection: &Connection,
-    mut checkpoints: Checkpoints,
-    commands: &Receiver<Box<dyn Command>>,
-    hub: &Hub,
-    clock: &Arc<dyn Clock>,
-) {
-    let memory = Rc::default();
-    while let Ok(first) = commands.recv() {
+/// Everything that writing takes but the commands.
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) memory: Memory,
+}
+
+impl Writer {
+    /// Serves commands until every sender is gone.
+    pub(crate) fn serve(mut self, commands: &Receiver<Box<dyn Command>>) {
+        while let Ok(first) = commands.recv() {
+            let done = self.write(first, || commands.try_recv().ok(), || Ok(()));
+            done.tell(&self.hub);
+            self.checkpoints.keep_small(&self.connection);
+        }
+    }
+
+    /// The same on a task: each transaction, and the answers to it, wait for the disk.
+    pub(crate) async fn serve_on(
+        mut self,
+        disk: Arc<dyn Disk>,
+        mut commands: mpsc::Receiver<Box<dyn Command>>,
+    ) {
+        while let Some(first) = commands.recv().await {
+            disk.ready().await;
+            let done = self.write(first, || commands.try_recv().ok(), || disk.commit());
+            disk.ready().await;
+            done.tell(&self.hub);
+            self.checkpoints.keep_small(&self.connection);
+        }
+    }
+
+    /// Commits a group of commands, or undoes them all.
+    fn write(
+        &self,
+        first: Box<dyn Command>,
+        next: impl FnMut() -> Option<Box<dyn Command>>,
+        commit: impl FnOnce() -> Result<()>,
+    ) -> Done {
         let mut group: Vec<Box<dyn Command>> = vec![first];
-        let outcome = run_group(connection, &mut group, commands, &**clock, &memory, hub);
+        let outcome = self.run_group(&mut group, next, commit);
         if let Err(error) = &outcome {
             error!(%error, commands = group.len(), "a group of writes failed");
             // Nothing to undo where SQLite has already done so.
-            if !connection.is_autocommit() {
-                let _ = connection.execute_batch("ROLLBACK");
+            if !self.connection.is_autocommit() {
+                let _ = self.connection.execute_batch("ROLLBACK");
             }
         }
-        let commit = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
-        for command in group {
-            command.answer(commit.clone());
+        Done { group, outcome }
+    }
+
+    fn run_group(
+        &self,
+        group: &mut Vec<Box<dyn Command>>,
+        mut next: impl FnMut() -> Option<Box<dyn Command>>,
+        commit: impl FnOnce() -> Result<()>,
+    ) -> Result<(Position, HashSet<Topic>)> {
+        let started = Instant::now();
+        let connection = &self.connection;
+        statement(connection, "BEGIN IMMEDIATE")?;
+        let before = crate::ReadTx::new(connection).position()?;
+        let mut position = before;
+        let mut topics = HashSet::new();
+        let mut index = 0;
+        while let Some(command) = group.get_mut(index) {
+            statement(connection, "SAVEPOINT command")?;
+            let now_ms = self.clock.now_ms();
+            let mut tx = WriteTx::with_memory(connection, position, now_ms, &self.memory);
+            let outcome = command.run(&mut tx);
+            let (reached, announced) = tx.into_parts();
+            if connection.is_autocommit() {
+                // A full disk or an I/O error made SQLite roll the whole transaction back, under every command's feet.
+                return Err(Error::DiskFull);
+            }
+            if outcome.is_ok() {
+                position = reached;
+                topics.extend(announced);
+            } else {
+                statement(connection, "ROLLBACK TO command")?;
+            }
+            statement(connection, "RELEASE command")?;
+            index += 1;
+            if group.len() < GROUP_COMMANDS
+                && started.elapsed() < GROUP_TIME
+                && let Some(next) = next()
+            {
+                group.push(next);
+            }
         }
-        if let Ok((position, topics)) = outcome {
-            hub.announce(position, topics);
+        if position != before {
+            connection
+                .prepare_cached("UPDATE counters SET value = ?1 WHERE name = 'position'")?
+                .execute([position])?;
         }
-        checkpoints.keep_small(connection);
+        self.hub.remember(position, &topics);
+        commit()?;
+        statement(connection, "COMMIT")?;
+        Ok((position, topics))
     }
 }
 
-fn run_group(
-    connection: &Connection,
-    group: &mut Vec<Box<dyn Command>>,
-    commands: &Receiver<Box<dyn Command>>,
-    clock: &dyn Clock,
-    memory: &Rc<Memory>,
-    hub: &Hub,
-) -> Result<(Position, HashSet<Topic>)> {
-    let started = Instant::now();
-    statement(connection, "BEGIN IMMEDIATE")?;
-    let before = crate::ReadTx::new(connection).position()?;
-    let mut position = before;
-    let mut topics = HashSet::new();
-    let mut index = 0;
-    while let Some(command) = group.get_mut(index) {
-        statement(connection, "SAVEPOINT command")?;
-        let mut tx = WriteTx::with_memory(connection, position, clock.now_ms(), Rc::clone(memory));
-        let outcome = command.run(&mut tx);
-        let (reached, announced) = tx.into_parts();
-        if connection.is_autocommit() {
-            // A full disk or an I/O error made SQLite roll the whole transaction back, under every command's feet.
-            return Err(Error::DiskFull);
+/// A group of commands that was run, and what came of it.
+struct Done {
+    group: Vec<Box<dyn Command>>,
+    outcome: Result<(Position, HashSet<Topic>)>,
+}
+
+impl Done {
+    /// Answers the callers, and wakes who waits for what changed.
+    fn tell(self, hub: &Hub) {
+        let commit = self.outcome.as_ref().map(|_| ()).map_err(Clone::clone);
+        for command in self.group {
+            command.answer(commit.clone());
         }
-        if outcome.is_ok() {
-            position = reached;
-            topics.extend(announced);
-        } else {
-            statement(connection, "ROLLBACK TO command")?;
-        }
-        statement(connection, "RELEASE command")?;
-        index += 1;
-        if group.len() < GROUP_COMMANDS
-            && started.elapsed() < GROUP_TIME
-            && let Ok(next) = commands.try_recv()
-        {
-            group.push(next);
+        if let Ok((position, topics)) = self.outcome {
+            hub.announce(position, topics);
         }
     }
-    if position != before {
-        connection
-            .prepare_cached("UPDATE counters SET value = ?1 WHERE name = 'position'")?
-            .execute([position])?;
-    }
-    hub.remember(position, &topics);
-    statement(connection, "COMMIT")?;
-    Ok((position, topics))
 }
 
 fn statement(connection: &Connection, sql: &str) -> Result<()> {

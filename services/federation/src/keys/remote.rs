@@ -1,9 +1,6 @@
 //! Keys fetched from other servers and from the directory.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use quick_cache::sync::Cache;
 use ruma::{
@@ -13,7 +10,10 @@ use ruma::{
     },
     serde::Raw,
 };
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::{
+    sync::{OwnedMutexGuard, Semaphore},
+    time::Instant,
+};
 use tracing::debug;
 
 use super::document::{self, VerifiedDocument};
