@@ -36,9 +36,9 @@ impl Folder {
     }
 
     /// A new content of at most `limit` bytes.
-    pub(crate) async fn scratch(&self, limit: u64) -> Result<Scratch> {
+    pub(crate) fn scratch(&self, limit: u64) -> Scratch {
         let name = format!("{:032x}", rand::random::<u128>());
-        Scratch::create(self.root.join("scratch").join(name), limit).await
+        Scratch::new(self.root.join("scratch").join(name), limit)
     }
 
     /// Puts a content where it belongs, on disk when this returns. One that is there already stays.

@@ -1,9 +1,16 @@
-use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, IoSliceMut},
+    mem,
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use luxchat_store::{KeptMedia, MediaRow};
 use ruma::http_headers::{ContentDisposition, ContentDispositionType};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::folder::{blocking, hex};
 
@@ -106,14 +113,15 @@ impl Found {
         start: u64,
         length: u64,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        let file = Arc::clone(&self.file);
-        stream::try_unfold((file, start, length), async |(file, at, left)| {
-            if left == 0 {
-                return Ok(None);
-            }
-            let chunk = read_chunk(Arc::clone(&file), at, left).await?;
-            let length = chunk.len() as u64;
-            Ok(Some((chunk, (file, at + length, left - length))))
+        let reading = Reading {
+            file: Arc::clone(&self.file),
+            at: start,
+            left: length,
+            last: Bytes::new(),
+        };
+        stream::try_unfold(reading, async |mut reading| {
+            let chunk = reading.next().await?;
+            Ok(chunk.map(|chunk| (chunk, reading)))
         })
     }
 
@@ -130,17 +138,56 @@ impl Found {
     }
 }
 
-/// Some of the bytes from `at` on, at most `left`.
-async fn read_chunk(file: Arc<File>, at: u64, left: u64) -> io::Result<Bytes> {
-    blocking(move || {
-        let length = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
-        let mut chunk = vec![0; length];
-        let read = file.read_at(&mut chunk, at)?;
+/// A file that is read bit by bit.
+struct Reading {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+    /// What was read last. Once nobody else has it any more, the next bytes are read into its place, which the CPU has at
+    /// hand.
+    last: Bytes,
+}
+
+impl Reading {
+    /// The next bytes; `None` at the end.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let length = usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK));
+        if length == 0 {
+            return Ok(None);
+        }
+        let mut chunk = match mem::take(&mut self.last).try_into_mut() {
+            Ok(chunk) if chunk.len() >= length => chunk,
+            _ => BytesMut::zeroed(length),
+        };
+        chunk.truncate(length);
+        let read = match read_cached(&self.file, &mut chunk, self.at) {
+            Ok(read) => read,
+            // It is not all in memory, or the file system cannot tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP) => {
+                let (file, at) = (Arc::clone(&self.file), self.at);
+                let read = blocking(move || Ok((file.read_at(&mut chunk, at)?, chunk))).await?;
+                chunk = read.1;
+                read.0
+            }
+            Err(error) => return Err(error.into()),
+        };
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         chunk.truncate(read);
-        Ok(Bytes::from(chunk))
-    })
-    .await
+        self.at += read as u64;
+        self.left -= read as u64;
+        self.last = chunk.freeze();
+        Ok(Some(self.last.clone()))
+    }
+}
+
+/// Reads what is in memory, without waiting for the disk.
+fn read_cached(file: &File, bytes: &mut [u8], at: u64) -> Result<usize, Errno> {
+    preadv2(
+        file,
+        &mut [IoSliceMut::new(bytes)],
+        at,
+        ReadWriteFlags::NOWAIT,
+    )
 }

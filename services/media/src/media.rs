@@ -328,7 +328,7 @@ impl Shared {
         too_slow: Error,
     ) -> Result<Written> {
         let mut body = std::pin::pin!(body);
-        let mut scratch = self.folder.scratch(self.config.max_bytes).await?;
+        let mut scratch = self.folder.scratch(self.config.max_bytes);
         let mut unchecked = 0;
         while let Some(bytes) = timeout(self.config.stall_time, body.next())
             .await

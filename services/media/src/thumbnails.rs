@@ -227,7 +227,7 @@ impl Shared {
                 ..original.row().clone()
             },
             Made::Thumbnail(picture) => {
-                let mut scratch = self.folder.scratch(u64::MAX).await?;
+                let mut scratch = self.folder.scratch(u64::MAX);
                 scratch.write(&picture.bytes).await?;
                 let written = scratch.finish().await?;
                 let row = MediaRow {
