@@ -307,7 +307,7 @@ fn plain_peer(peer: &config::PlainPeer) -> Result<(OwnedServerName, federation::
         endpoints: peer.endpoints.clone(),
         authorities: authorities.transpose()?.unwrap_or_default(),
     };
-    Ok((ServerName::parse(peer.server_name.as_str())?, known))
+    Ok((peer.server_name.clone(), known))
 }
 
 /// The certificate of a box that is not enrolled, where the site file names one.

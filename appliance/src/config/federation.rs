@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
-use luxchat_bundle::{Endpoint, ServerName};
+use luxchat_bundle::Endpoint;
+use ruma::OwnedServerName;
 use serde::Deserialize;
 
 use super::Tls;
@@ -43,8 +44,8 @@ pub struct Federation {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlainPeer {
-    /// Its Matrix server name.
-    pub server_name: ServerName,
+    /// Its Matrix server name, which may be one that no box could have: with a port.
+    pub server_name: OwnedServerName,
     /// Where it listens for other servers, `host:port`, best first.
     pub endpoints: Vec<Endpoint>,
     /// The certificate authorities, in PEM, that its certificate may chain to. Without them: `federation.authorities`.
