@@ -7,6 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// Every crate of the product and its layer. A crate imports only crates of lower layers.
 const LAYERS: &[(&str, u8)] = &[
     ("luxchat-appliance", 5),
+    ("luxchat-image", 5),
     ("luxchat-system", 5),
     ("luxchat-admin-api", 4),
     ("luxchat-client-api", 4),
