@@ -1,6 +1,6 @@
 //! Where things are on the box.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where things are on the box: below `/`, or below a folder that stands for it.
 #[derive(Clone, Debug)]
@@ -73,10 +73,5 @@ impl Paths {
     /// The box's data folder, where the site file names the usual one.
     pub fn data_dir(&self) -> PathBuf {
         self.at("var/lib/luxchat")
-    }
-
-    /// Whether `path` is on the data volume.
-    pub fn is_on_volume(path: &Path) -> bool {
-        path.starts_with("/var/lib") && path.components().all(|part| part.as_os_str() != "..")
     }
 }

@@ -145,7 +145,11 @@ impl Programs for Machine {
         let words = text(words)?;
         match ended {
             Some(status) if status.success() => Ok(output),
-            Some(status) => bail!("{}: {}", command.program, reason(&words, &status.to_string())),
+            Some(status) => bail!(
+                "{}: {}",
+                command.program,
+                reason(&words, &status.to_string())
+            ),
             None => bail!(
                 "{} did not end within {} s and was stopped",
                 command.program,
@@ -199,7 +203,9 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<std::io::Result
 }
 
 fn text(pipe: JoinHandle<std::io::Result<Vec<u8>>>) -> Result<String> {
-    let bytes = pipe.join().map_err(|_| anyhow::anyhow!("a reader failed"))??;
+    let bytes = pipe
+        .join()
+        .map_err(|_| anyhow::anyhow!("a reader failed"))??;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

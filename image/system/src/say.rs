@@ -21,6 +21,12 @@ pub fn error(error: &anyhow::Error) {
 
 /// Keeps what a foreign document says from steering a terminal.
 pub fn printable(text: &str) -> String {
-    let clean = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    let clean = |c: char| {
+        if c.is_control() && c != '\n' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     text.chars().map(clean).collect()
 }
