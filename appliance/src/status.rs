@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Instant};
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use luxchat_admin_api::{
-    Certificate, ListState, MediaUsage, Membership, Peers, Status, StatusSource,
+    Certificate, ListState, MediaUsage, Membership, Offender, Peers, Status, StatusSource,
 };
 use luxchat_bundle::Leaf;
-use luxchat_federation::{Federation, UpdateStatus, Updates};
+use luxchat_federation::{Federation, Standing, UpdateStatus, Updates};
 use luxchat_media::{
     Media, ScannerState, ThumbnailerState, WhenDown,
     thumbnailer::{Confinement, Landlock},
@@ -19,6 +19,9 @@ use crate::config::ClientCertificates;
 
 /// Failing destinations that are counted.
 const MAX_FAILING: u32 = 10_000;
+
+/// Servers shown that are slowed or refused.
+const MAX_OFFENDERS: usize = 100;
 
 /// Puts the status of a box together.
 #[derive(Debug)]
@@ -54,6 +57,7 @@ impl StatusSource for BoxStatus {
                     connected: self.federation.connected().len(),
                     failing: failing.len(),
                     plain: self.plain_servers(),
+                    offenders: self.offenders(),
                 },
                 media: self.media().await?,
             })
@@ -69,6 +73,20 @@ impl BoxStatus {
             not_after: leaf.not_after.to_string(),
             fingerprint: leaf.fingerprint.to_string(),
         })
+    }
+
+    fn offenders(&self) -> Vec<Offender> {
+        let offenders = self.federation.conduct().offenders(MAX_OFFENDERS);
+        let told = offenders.into_iter().map(|offender| Offender {
+            server_name: offender.server.to_string(),
+            refused_seconds: match offender.standing {
+                Standing::Refused(refusal) => Some(refusal.left.as_secs()),
+                Standing::Good | Standing::Slowed(_) => None,
+            },
+            reason: offender.offence.to_string(),
+            offences: offender.offences,
+        });
+        told.collect()
     }
 
     fn plain_servers(&self) -> Vec<String> {

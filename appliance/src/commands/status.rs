@@ -104,5 +104,15 @@ fn page(status: &Status) -> String {
         "connections   {} peers; {} cannot be reached",
         status.peers.connected, status.peers.failing
     ));
+    lines.extend(status.peers.offenders.iter().map(|offender| {
+        let met = match offender.refused_seconds {
+            Some(seconds) => format!("REFUSED for {seconds} more seconds"),
+            None => "slowed".to_owned(),
+        };
+        format!(
+            "              {} is {met}: {} ({} times)",
+            offender.server_name, offender.reason, offender.offences
+        )
+    }));
     lines.join("\n")
 }

@@ -29,7 +29,9 @@ pub use self::{
     media::{MediaSummary, Quarantine, QuarantinedFile},
     metrics::Metrics,
     reports::ReportLine,
-    status::{Certificate, ListState, MediaUsage, Membership, Peers, Status, StatusSource},
+    status::{
+        Certificate, ListState, MediaUsage, Membership, Offender, Peers, Status, StatusSource,
+    },
 };
 
 /// Who the audit log says it was.

@@ -95,6 +95,22 @@ pub struct Peers {
     /// The plain Matrix servers of the site file, which federate without a certificate of the nation.
     #[serde(default)]
     pub plain: Vec<String>,
+    /// Servers that are slowed or refused for what they did, the worst first.
+    #[serde(default)]
+    pub offenders: Vec<Offender>,
+}
+
+/// A server that is slowed or refused for what it did.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Offender {
+    /// Its name.
+    pub server_name: String,
+    /// For how many more seconds it is refused; absent where it is only slowed.
+    pub refused_seconds: Option<u64>,
+    /// What it did last.
+    pub reason: String,
+    /// How often it did the like since it was last in good standing.
+    pub offences: u64,
 }
 
 /// Puts a [`Status`] together.

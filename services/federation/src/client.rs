@@ -23,6 +23,11 @@ use crate::{
     network::{Network, read},
 };
 
+/// The largest answers of endpoints that tell of many things, and of those that tell of one, in bytes. A peer that answers
+/// with more is not listened to any longer.
+const MAX_LIST: usize = 16 * 1024 * 1024;
+const MAX_SINGLE: usize = 1024 * 1024;
+
 /// The largest error answer to a request for something large, in bytes.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -143,14 +148,16 @@ impl Client {
     ) -> Result<http::Response<Bytes>> {
         self.check(destination)?;
         let shared = &self.shared;
-        let timeout = if takes_long(request.uri().path()) {
+        let (path, most) = (request.uri().path(), shared.max_response);
+        let timeout = if takes_long(path) {
             shared.long_request_timeout
         } else {
             shared.request_timeout
         };
+        let limit = largest_answer(path, most);
         let answer = async {
             let response = self.send(destination, request).await?;
-            read(destination, response, shared.max_response).await
+            read(destination, response, limit).await
         };
         tokio::time::timeout(timeout, answer)
             .await
@@ -236,14 +243,30 @@ impl Client {
 
 /// Whether other servers answer only after real work: taking in events, or collecting a room's whole state.
 fn takes_long(path: &str) -> bool {
-    let endpoint = path
-        .strip_prefix("/_matrix/federation/v1/")
-        .or_else(|| path.strip_prefix("/_matrix/federation/v2/"))
-        .and_then(|rest| rest.split('/').next());
     matches!(
-        endpoint,
+        endpoint(path),
         Some("send" | "send_join" | "state" | "state_ids" | "event_auth")
     )
+}
+
+/// How large the answer of an endpoint may be where `most` is the largest of all.
+fn largest_answer(path: &str, most: usize) -> usize {
+    let limit = match endpoint(path) {
+        Some("send_join" | "state" | "state_ids" | "event_auth") => most,
+        Some("make_join" | "make_knock" | "make_leave" | "event" | "version" | "openid") => {
+            MAX_SINGLE
+        }
+        Some(_) => MAX_LIST,
+        None => MAX_SINGLE,
+    };
+    limit.min(most)
+}
+
+/// The first word that names an endpoint between servers.
+fn endpoint(path: &str) -> Option<&str> {
+    path.strip_prefix("/_matrix/federation/v1/")
+        .or_else(|| path.strip_prefix("/_matrix/federation/v2/"))
+        .and_then(|rest| rest.split('/').next())
 }
 
 fn parse<T>(
@@ -270,7 +293,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::takes_long;
+    use super::{MAX_LIST, MAX_SINGLE, largest_answer, takes_long};
 
     #[test]
     fn work_is_given_time() {
@@ -280,5 +303,21 @@ mod tests {
             "/_matrix/federation/v1/make_join/!room/@user:x"
         ));
         assert!(!takes_long("/_matrix/key/v2/server"));
+    }
+
+    #[test]
+    fn only_a_room_may_be_as_large_as_an_answer_gets() {
+        let most = 100 * MAX_SINGLE;
+        for (path, limit) in [
+            ("/_matrix/federation/v2/send_join/!room/$event", most),
+            ("/_matrix/federation/v1/state/!room", most),
+            ("/_matrix/federation/v1/event/$event", MAX_SINGLE),
+            ("/_matrix/federation/v1/backfill/!room", MAX_LIST),
+            ("/_matrix/federation/unstable/org/thing", MAX_SINGLE),
+            ("/_matrix/key/v2/server", MAX_SINGLE),
+        ] {
+            assert_eq!(largest_answer(path, most), limit, "{path}");
+        }
+        assert_eq!(largest_answer("/_matrix/federation/v1/state/!r", 5), 5);
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    Carrier, ClientCertificates, Config, Denial, EnrolledDirectory, Error, FederationAuth,
+    Carrier, ClientCertificates, Conduct, Config, Denial, EnrolledDirectory, Error, FederationAuth,
     FederationPath, Identity, Keys, Membership, MutualTls, RepositorySource, Result, TlsIdentity,
     client::{Client, Transport},
     network::Network,
@@ -37,6 +37,7 @@ struct Shared {
     client: Client,
     keys: Keys,
     sender: Sender,
+    conduct: Conduct,
     connections: Connections,
     tls: Option<Tls>,
 }
@@ -133,6 +134,7 @@ impl Federation {
         let client = Client::new(Arc::new(identity), membership, clock, transport, config);
         let keys = Keys::new(store.clone(), client.clone());
         let sender = Sender::new(store.clone(), client.clone(), config);
+        let conduct = Conduct::new(Arc::clone(store.clock()));
         let (tls, connections) = tls.map_or_else(Default::default, |(tls, connections)| {
             (Some(tls), connections)
         });
@@ -142,6 +144,7 @@ impl Federation {
                 client,
                 keys,
                 sender,
+                conduct,
                 connections,
                 tls,
             }),
@@ -166,6 +169,11 @@ impl Federation {
     /// The public keys of servers.
     pub fn keys(&self) -> &Keys {
         &self.shared.keys
+    }
+
+    /// How other servers behave, and how they are met for it.
+    pub fn conduct(&self) -> &Conduct {
+        &self.shared.conduct
     }
 
     /// Who may federate.

@@ -1,6 +1,7 @@
 //! Other servers: who may federate, mutual TLS, addresses, keys, signed requests, and the outbound queue.
 
 mod client;
+mod conduct;
 mod config;
 mod error;
 mod federation;
@@ -21,6 +22,7 @@ mod x_matrix;
 
 pub use self::{
     client::{FederationAuth, FederationPath},
+    conduct::{Conduct, Offence, Offender, Refusal, Standing},
     config::{ClientCertificates, Config, PlainPeer, PlainPeers},
     error::{Error, Result},
     federation::Federation,

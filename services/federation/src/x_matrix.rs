@@ -48,7 +48,16 @@ pub enum Unauthenticated {
         reason: Denial,
     },
 
-    /// The signature does not hold, or its key is not to be had.
+    /// The key that the request is said to be signed with is not to be had.
+    #[error("the signature of {origin}: {why}")]
+    Key {
+        /// The origin.
+        origin: OwnedServerName,
+        /// Why not.
+        why: String,
+    },
+
+    /// The signature does not hold.
     #[error("the signature of {origin}: {why}")]
     Signature {
         /// The origin.
@@ -86,7 +95,10 @@ impl Federation {
             .await
             .map_err(|error| match error {
                 Error::Store(error) => Unauthenticated::Store(error),
-                other => signature(&header, other.to_string()),
+                other => Unauthenticated::Key {
+                    origin: header.origin.clone(),
+                    why: other.to_string(),
+                },
             })?;
         header
             .verify_http_request(request, self.server_name(), &key_map(&header, key))

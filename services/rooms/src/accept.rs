@@ -1,6 +1,10 @@
 //! Giving events from other servers their place in a room.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use luxchat_store::{EventNid, EventStatus, Pdu, ReadTx, RoomNid, WriteTx};
 use ruma::{EventId, OwnedEventId, events::StateEventType, room_version_rules::RoomVersionRules};
@@ -16,6 +20,10 @@ use crate::{
 
 /// Assessments that a room may outrun, by local events, before one is made on the writer's thread.
 const ATTEMPTS: usize = 4;
+
+/// The same where an assessment takes longer than [`QUICK`]. On the writer's thread, all rooms would wait for it.
+const SLOW_ATTEMPTS: usize = 32;
+const QUICK: Duration = Duration::from_millis(100);
 
 /// What stands between an event and its place.
 #[derive(Debug)]
@@ -99,11 +107,22 @@ impl Rooms {
             None => None,
         };
         let effort = Effort::Full { own };
-        for _ in 0..ATTEMPTS {
-            let assessment = {
+        let mut is_quick = true;
+        for attempt in 0..SLOW_ATTEMPTS {
+            if attempt >= ATTEMPTS && is_quick {
+                break;
+            }
+            let (assessment, time) = {
+                let _place = self.resolutions.acquire().await;
                 let job = job.clone();
-                self.store.read(move |tx| job.assess(tx, effort)).await?
+                let assess = move |tx: &ReadTx<'_>| {
+                    let started = Instant::now();
+                    let assessment = job.assess(tx, effort)?;
+                    Ok::<_, PduError>((assessment, started.elapsed()))
+                };
+                self.store.read(assess).await?
             };
+            is_quick = time < QUICK;
             let placed = {
                 let job = job.clone();
                 self.store
@@ -113,6 +132,9 @@ impl Rooms {
             if let Some(step) = placed {
                 return Ok(step);
             }
+        }
+        if !is_quick {
+            return Err(PduError::Busy);
         }
         self.run(&job, effort).await?.ok_or(PduError::Busy)
     }

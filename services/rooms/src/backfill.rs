@@ -2,7 +2,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use luxchat_store::{Coordinate, Event, EventStatus, Pdu, ReadTx, RoomNid, Stretch, WriteTx};
 use ruma::{OwnedEventId, OwnedServerName, RoomId, UInt, api::federation::backfill::get_backfill};
@@ -27,6 +27,9 @@ const MAX_SERVERS: usize = 3;
 
 /// Events asked for at most.
 const MAX_EVENTS: usize = 100;
+
+/// How long one of them may take, with all that is fetched because of what it says.
+const TIME: Duration = Duration::from_mins(1);
 
 /// What is missing in a room's timeline.
 struct Gap {
@@ -69,7 +72,11 @@ impl Rooms {
             return Ok(0);
         };
         for server in &gap.servers {
-            match self.backfill_from(server, room_id, &gap, limit).await {
+            let filled = self.backfill_from(server, room_id, &gap, limit);
+            let filled = tokio::time::timeout(TIME, filled).await;
+            match filled.unwrap_or(Err(Error::Pdu(PduError::Limit(
+                "the time to fetch history",
+            )))) {
                 Ok(0) => {}
                 Ok(count) => return Ok(count),
                 Err(error) => tracing::info!(%server, %room_id, %error, "no history to be had"),
@@ -127,7 +134,9 @@ impl Rooms {
             UInt::from(limit),
         );
         let answer = self.federation.request(server, request).await?;
-        let verified = verify_answer(&self.federation, answer.pdus, &inbound.rules).await?;
+        let mut events = answer.pdus;
+        events.truncate(MAX_EVENTS);
+        let verified = verify_answer(&self.federation, events, &inbound.rules).await?;
         let mut needed = Vec::new();
         for event in &verified {
             needed.extend(event.auth_events());

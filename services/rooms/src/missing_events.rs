@@ -85,7 +85,9 @@ impl Rooms {
         // Without a least depth: what forked off before the extremities is missing, too.
         request.limit = LIMIT.into();
         let answer = self.federation.request(&inbound.origin, request).await?;
-        let verified = verify_answer(&self.federation, answer.events, &inbound.rules).await?;
+        let mut events = answer.events;
+        events.truncate(LIMIT as usize);
+        let verified = verify_answer(&self.federation, events, &inbound.rules).await?;
         Ok(verified
             .into_iter()
             .filter_map(|pdu| pdu.into_pdu().ok())

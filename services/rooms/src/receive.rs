@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use luxchat_federation::Offence;
 use luxchat_store::{Pdu, Room};
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName,
@@ -88,12 +89,16 @@ impl Rooms {
             return Ok(Received::new());
         };
         let mut received = Received::new();
-        let mut parsed = Vec::with_capacity(pdus.len());
+        let count = pdus.len();
+        let mut parsed = Vec::with_capacity(count);
         for object in pdus {
             match check_format(object, &inbound.rules) {
                 Ok(pdu) => parsed.push(pdu),
                 Err(error) => tracing::debug!(%origin, %room_id, %error, "a PDU is dropped"),
             }
+        }
+        if parsed.len() < count {
+            self.federation.conduct().note(origin, Offence::Malformed);
         }
         // A join under way holds the lock: what follows it waits here.
         drop(self.room_turns.take(&room_id).await);
@@ -167,6 +172,7 @@ impl Rooms {
                 Ok(pdu) => events.push(pdu),
                 Err(error) => {
                     tracing::warn!(origin = %inbound.origin, %event_id, %error, "a PDU is dropped");
+                    self.note_forgery(&inbound.origin, &error);
                     received.insert(event_id, Err(error));
                 }
             }
@@ -187,6 +193,13 @@ impl Rooms {
             left = rest;
         }
         Ok(())
+    }
+
+    /// Holds a forgery against its origin, if it is that one's own: what others made of it, nobody can know.
+    fn note_forgery(&self, origin: &ServerName, error: &PduError) {
+        if matches!(error, PduError::Forged(server) if server == origin) {
+            self.federation.conduct().note(origin, Offence::ForgedEvent);
+        }
     }
 
     /// The PDUs that have their place already, and the others.

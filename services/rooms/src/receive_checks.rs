@@ -3,20 +3,26 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use luxchat_federation::Federation;
 use luxchat_store::{EventStatus, Pdu};
 use ruma::{
-    CanonicalJsonObject, CanonicalJsonValue, EventId, OwnedEventId,
+    CanonicalJsonObject, CanonicalJsonValue, EventId, OwnedEventId, UserId,
     canonical_json::redact,
     room_version_rules::RoomVersionRules,
-    signatures::{PublicKeyMap, Verified, reference_hash, verify_event},
+    signatures::{PublicKeyMap, VerificationError, Verified, reference_hash, verify_event},
     state_res::check_pdu_format,
 };
 use serde_json::value::RawValue;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::Semaphore,
+};
 
 use crate::PduError;
 
@@ -141,14 +147,30 @@ pub(crate) fn verify(
     rules: &RoomVersionRules,
 ) -> Result<VerifiedPdu, PduError> {
     let ParsedPdu { event_id, object } = pdu;
-    let verified = verify_event(keys, &object, rules)
-        .map_err(|error| PduError::Signature(error.to_string()))?;
+    let verified =
+        verify_event(keys, &object, rules).map_err(|error| rejected(&object, keys, &error))?;
     let object = match verified {
         Verified::All => object,
         Verified::Signatures => redact(object, &rules.redaction, None)
             .map_err(|error| PduError::Format(error.to_string()))?,
     };
     Ok(VerifiedPdu { event_id, object })
+}
+
+/// Why a signature does not count. Only where the key is at hand and one server alone must have signed, is it certain that
+/// this server did not.
+fn rejected(
+    object: &CanonicalJsonObject,
+    keys: &PublicKeyMap,
+    error: &VerificationError,
+) -> PduError {
+    let sender = string(object, "sender").and_then(|sender| <&UserId>::try_from(sender).ok());
+    match (error, sender) {
+        (VerificationError::Ed25519(_), Some(sender)) if keys.len() == 1 => {
+            PduError::Forged(sender.server_name().to_owned())
+        }
+        _ => PduError::Signature(error.to_string()),
+    }
 }
 
 /// Fetches the keys of PDUs and verifies them, in batches side by side on blocking threads. The results stand in the
@@ -237,7 +259,7 @@ async fn verify_batch(
         with_keys.push((pdu, keys));
     }
     let rules = rules.clone();
-    blocking(move || {
+    in_turn(move || {
         with_keys
             .into_iter()
             .map(|(pdu, keys)| verify(pdu, &keys?, &rules))
@@ -248,6 +270,22 @@ async fn verify_batch(
 
 fn parallelism() -> usize {
     Handle::current().metrics().num_workers()
+}
+
+/// [`blocking`] work of which others may cause a lot: only so much of it is done at a time that every processor has some, and
+/// who asked first is served first.
+async fn in_turn<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PduError> {
+    static PLACES: LazyLock<Semaphore> = LazyLock::new(|| {
+        Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from))
+    });
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return blocking(work).await;
+    }
+    let place = PLACES.acquire().await;
+    let _place = place.map_err(|error| PduError::Internal(error.to_string()))?;
+    blocking(work).await
 }
 
 /// Does work off the threads that serve requests. A runtime that has but one thread does it there: nothing in a simulation

@@ -13,6 +13,10 @@ pub enum PduError {
     #[error("invalid signature: {0}")]
     Signature(String),
 
+    /// It names a server as its sender's that did not sign it, though it says so.
+    #[error("invalid signature: {0} did not sign it")]
+    Forged(ruma::OwnedServerName),
+
     /// This server is not in the room.
     #[error("this server is not in the room")]
     NotInRoom,

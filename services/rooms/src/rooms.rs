@@ -4,13 +4,16 @@ use luxchat_federation::{Federation, Turns};
 use luxchat_store::{Pdu, Store};
 use quick_cache::{Weighter, sync::Cache};
 use ruma::{OwnedEventId, OwnedRoomId, ServerName};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// Memory for parsed state events that authorise other events, in bytes of JSON.
 const AUTH_CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Events that the cache is laid out for.
 const AUTH_CACHE_EVENTS: usize = 4_096;
+
+/// Rooms whose states are resolved at a time.
+const RESOLUTIONS: usize = 2;
 
 /// What a site decides about rooms.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub struct Rooms {
     pub(crate) auth_cache: AuthCache,
     /// What arrives from other servers is worked into a room one thing at a time. Local events do not wait for it.
     pub(crate) room_turns: Arc<Turns<OwnedRoomId>>,
+    /// Rooms whose states are resolved at a time: one with a lot to resolve leaves readers to all others.
+    pub(crate) resolutions: Arc<Semaphore>,
     /// Wakes whoever sends delayed events: one may be due earlier than all others.
     pub(crate) delays_changed: Arc<Notify>,
 }
@@ -50,6 +55,7 @@ impl Rooms {
             config: Arc::new(config),
             auth_cache: Arc::new(auth_cache),
             room_turns: Arc::default(),
+            resolutions: Arc::new(Semaphore::new(RESOLUTIONS)),
             delays_changed: Arc::default(),
         }
     }

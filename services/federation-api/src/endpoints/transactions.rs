@@ -7,7 +7,8 @@ use axum::{
     response::{IntoResponse, Response as HttpResponse},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::header::CONTENT_TYPE;
+use http::{StatusCode, header::CONTENT_TYPE};
+use luxchat_federation::Offence;
 use luxchat_http::{ApiError, Endpoints, Matrix};
 use luxchat_rooms::Received;
 use metrics::counter;
@@ -42,7 +43,12 @@ async fn send(
     peer: Peer,
     Matrix(request): Matrix<Request>,
 ) -> Result<HttpResponse, Error> {
-    check(&peer, &request)?;
+    check(&peer, &request).inspect_err(|error| {
+        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let conduct = state.federation.conduct();
+            conduct.note(peer.server_name(), Offence::Oversized);
+        }
+    })?;
     let origin = peer.server_name().to_owned();
     // On its own task: a peer that hangs up does not stop the work half-way, and finds the answer when it comes again.
     let work = tokio::spawn(async move { answer_once(&state, origin, request).await });

@@ -43,9 +43,10 @@ impl From<PduError> for Error {
         let message = error.to_string();
         match error {
             PduError::Format(_) | PduError::MissingAncestor(_) => ApiError::invalid_param(message),
-            PduError::Signature(_) | PduError::NotInRoom | PduError::Denied(_) => {
-                ApiError::forbidden(message)
-            }
+            PduError::Signature(_)
+            | PduError::Forged(_)
+            | PduError::NotInRoom
+            | PduError::Denied(_) => ApiError::forbidden(message),
             PduError::Limit(_) => ApiError::too_large(message),
             PduError::Busy => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown, message)

@@ -6,6 +6,7 @@
 )]
 
 mod auth;
+mod conduct;
 mod fixture;
 mod media;
 mod presence;
