@@ -5,6 +5,9 @@
 //! that was not committed. Only ephemeral EDUs (typing) live in memory, and are dropped when the server is down.
 
 mod batch;
+mod catch_up;
+#[cfg(test)]
+mod catch_up_tests;
 mod destination;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use luxchat_store::{Cursors, Error, OutgoingReceipt, Position, ReadTx, ServerNid};
+use luxchat_store::{Cursors, Error, OutgoingReceipt, Position, ReadTx, RoomNid, ServerNid};
 use ruma::{
     CanonicalJsonValue, OwnedRoomId, OwnedTransactionId,
     api::federation::transactions::edu::{Edu, ReceiptContent, ReceiptData, ReceiptMap},
@@ -29,11 +29,24 @@ const MAX_RECEIPT_EDUS: usize = 4;
 /// Ephemeral EDUs in one transaction.
 pub(crate) const MAX_EPHEMERAL: usize = 16;
 
+/// Which events one transaction carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pdus {
+    /// Those that come next.
+    InOrder,
+    /// Those of a room that come next after a position, up to another.
+    OfRoom(RoomNid, Position, Position),
+    /// Those that come next after a position, up to another, and that no room's timeline has where they were stored.
+    OutOfLine(Position, Position),
+}
+
 /// What one transaction carries, and how far it brings its destination.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) pdus: Vec<Box<RawValue>>,
     pub(crate) edus: Vec<Raw<Edu>>,
+    /// How far the events reach that were asked for.
+    pub(crate) reached: Position,
     /// The cursors once the destination has it all.
     pub(crate) cursors: Cursors,
     /// The last to-device message in it.
@@ -48,6 +61,7 @@ impl Batch {
         Self {
             pdus: Vec::new(),
             edus: Vec::new(),
+            reached: Position::START,
             cursors: Cursors {
                 pdus: Position::START,
                 device_lists: Position::START,
@@ -63,10 +77,26 @@ impl Batch {
         tx: &ReadTx<'_>,
         server: ServerNid,
         cursors: Cursors,
+        pdus: Pdus,
         share_device_names: bool,
     ) -> Result<Self, Error> {
         let newest = tx.position()?;
-        let (pdus, pdus_to) = tx.outgoing_pdus(server, cursors.pdus, MAX_PDUS)?;
+        let (pdus, reached, pdus_to) = match pdus {
+            Pdus::InOrder => {
+                let (pdus, reached) = tx.outgoing_pdus(server, cursors.pdus, MAX_PDUS)?;
+                (pdus, reached, reached)
+            }
+            Pdus::OfRoom(room, after, until) => {
+                let read = tx.outgoing_pdus_of_room(server, room, after, until, MAX_PDUS);
+                let (pdus, reached) = read?;
+                (pdus, reached, cursors.pdus)
+            }
+            Pdus::OutOfLine(after, until) => {
+                let read = tx.outgoing_pdus_out_of_line(server, after, until, MAX_PDUS);
+                let (pdus, reached) = read?;
+                (pdus, reached, cursors.pdus)
+            }
+        };
         let to_device = to_device_edus(tx, server, newest)?;
         let mut devices = tx.outgoing_device_list_updates(
             server,
@@ -93,6 +123,7 @@ impl Batch {
                 .collect::<Result<_, _>>()
                 .map_err(|error| Error::invalid("event", error))?,
             edus,
+            reached,
             cursors: Cursors {
                 pdus: pdus_to,
                 device_lists: devices.up_to,

@@ -17,7 +17,10 @@ use ruma::{
 use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, info, warn};
 
-use super::batch::{Batch, MAX_EPHEMERAL};
+use super::{
+    batch::{Batch, MAX_EPHEMERAL, Pdus},
+    catch_up::CatchUp,
+};
 use crate::{Error, Result, client::Client};
 
 /// A server that speaks is tried at once, but not more often than this.
@@ -32,6 +35,9 @@ const BACKOFF: Backoff = Backoff {
 /// Cursors that moved this far over what does not concern the server are written down without a transaction.
 const IDLE_ADVANCE: i64 = 10_000;
 
+/// A typing notice that has waited for longer, behind a transaction that takes its time, is over.
+const EPHEMERAL_LIFE: Duration = Duration::from_secs(15);
+
 /// What others tell the task of a destination.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
@@ -43,7 +49,7 @@ pub(super) struct Signals {
 /// EDUs that are worth nothing later.
 #[derive(Debug, Default)]
 struct Ephemeral {
-    queue: VecDeque<Raw<Edu>>,
+    queue: VecDeque<(Instant, Raw<Edu>)>,
     is_down: bool,
 }
 
@@ -67,13 +73,17 @@ impl Signals {
         if ephemeral.queue.len() >= MAX_EPHEMERAL {
             ephemeral.queue.pop_front();
         }
-        ephemeral.queue.push_back(edu);
+        ephemeral.queue.push_back((Instant::now(), edu));
         drop(ephemeral);
         self.work();
     }
 
-    fn take_ephemeral(&self) -> VecDeque<Raw<Edu>> {
-        std::mem::take(&mut self.ephemeral().queue)
+    /// What is not over yet.
+    fn take_ephemeral(&self) -> impl Iterator<Item = Raw<Edu>> + use<> {
+        let queue = std::mem::take(&mut self.ephemeral().queue);
+        let lives = |since: &Instant| since.elapsed() < EPHEMERAL_LIFE;
+        let queue = queue.into_iter().filter(move |(since, _)| lives(since));
+        queue.map(|(_, edu)| edu)
     }
 
     fn set_down(&self, is_down: bool) {
@@ -112,9 +122,28 @@ struct Progress {
     stored: Cursors,
     failures: u32,
     retry_ts: u64,
+    /// Whether the server may have missed a lot since it was last sent to.
+    was_away: bool,
+    catch_up: Option<CatchUp>,
 }
 
 impl Progress {
+    /// Which events are to be sent next.
+    fn next_pdus(&self) -> Pdus {
+        self.catch_up.as_ref().map_or(Pdus::InOrder, CatchUp::next)
+    }
+
+    /// The events up to `reached` are sent.
+    fn advance(&mut self, cursors: Cursors, reached: Position) {
+        self.cursors = cursors;
+        if let Some(catch_up) = &mut self.catch_up
+            && let Some(end) = catch_up.advance(cursors.pdus, reached)
+        {
+            self.cursors.pdus = end;
+            self.catch_up = None;
+        }
+    }
+
     /// Whether cursors that moved over nothing are to be written down: now and then, and to clear noted failures.
     fn is_worth_noting(&self, cursors: Cursors) -> bool {
         self.failures > 0 || cursors.pdus.0 - self.stored.pdus.0 >= IDLE_ADVANCE
@@ -125,6 +154,7 @@ impl Progress {
 #[derive(Clone, Copy)]
 struct Reach {
     cursors: Cursors,
+    pdus: Position,
     to_device: Option<Position>,
 }
 
@@ -132,6 +162,7 @@ impl Reach {
     fn of(batch: &Batch) -> Self {
         Self {
             cursors: batch.cursors,
+            pdus: batch.reached,
             to_device: batch.to_device,
         }
     }
@@ -186,6 +217,8 @@ impl Destination {
                         stored: known.cursors,
                         failures: known.failures,
                         retry_ts: known.retry_ts,
+                        was_away: true,
+                        catch_up: None,
                     };
                 }
                 Err(error) => {
@@ -213,12 +246,20 @@ impl Destination {
 
     /// Sends transactions until nothing is left.
     async fn send_all(&self, progress: &mut Progress) -> Result<()> {
+        if progress.was_away {
+            let (server, after) = (self.server, progress.cursors.pdus);
+            progress.catch_up = self
+                .store
+                .read(move |tx| CatchUp::plan(tx, server, after))
+                .await?;
+            progress.was_away = false;
+        }
         loop {
             let (server, cursors) = (self.server, progress.cursors);
-            let share_names = self.share_device_names;
+            let (pdus, share_names) = (progress.next_pdus(), self.share_device_names);
             let mut batch = self
                 .store
-                .read(move |tx| Batch::read(tx, server, cursors, share_names))
+                .read(move |tx| Batch::read(tx, server, cursors, pdus, share_names))
                 .await?;
             batch.add_ephemeral(self.signals.take_ephemeral());
             let (reach, more) = (Reach::of(&batch), batch.more);
@@ -229,9 +270,9 @@ impl Destination {
             } else if reach.to_device.is_some() || progress.is_worth_noting(reach.cursors) {
                 self.settle(progress, reach).await?;
             } else {
-                progress.cursors = reach.cursors;
+                progress.advance(reach.cursors, reach.pdus);
             }
-            if !more {
+            if !more && progress.catch_up.is_none() {
                 return Ok(());
             }
         }
@@ -266,7 +307,11 @@ impl Destination {
     /// The server has everything up to `reach`.
     async fn settle(&self, progress: &mut Progress, reach: Reach) -> Result<()> {
         let server = self.server;
-        let Reach { cursors, to_device } = reach;
+        let Reach {
+            cursors,
+            pdus,
+            to_device,
+        } = reach;
         self.store
             .write(move |tx| {
                 if let Some(until) = to_device {
@@ -275,8 +320,8 @@ impl Destination {
                 tx.advance_destination(server, cursors)
             })
             .await?;
-        progress.cursors = cursors;
         progress.stored = cursors;
+        progress.advance(cursors, pdus);
         Ok(())
     }
 
@@ -296,6 +341,8 @@ impl Destination {
 
     async fn failed(&self, progress: &mut Progress, error: &Error) {
         progress.failures = progress.failures.saturating_add(1);
+        // What is the newest then, is to be seen anew.
+        progress.was_away = true;
         let delay = BACKOFF.delay(progress.failures, rand::rng().random());
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         progress.retry_ts = self.client.clock().now_ms().saturating_add(delay_ms);

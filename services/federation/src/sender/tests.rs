@@ -15,7 +15,7 @@ use luxchat_store::{
     WriteTx,
 };
 use ruma::{
-    CanonicalJsonObject, EventId, OwnedEventId, RoomVersionId, ServerName, UserId,
+    CanonicalJsonObject, EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, UserId,
     api::federation::transactions::edu::{DirectDeviceContent, Edu, TypingContent},
     room_id,
     serde::Raw,
@@ -30,22 +30,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Federation, MemoryNetwork};
 
+/// The room that the peer shares from the start.
+pub(super) const ROOM: &str = "!room:own.lu";
+
 fn own() -> &'static ServerName {
     server_name!("own.lu")
 }
 
-fn peer() -> &'static ServerName {
+pub(super) fn peer() -> &'static ServerName {
     server_name!("peer.lu")
 }
 
 /// What a peer got, as it keeps it: transactions by id, events by id.
 #[derive(Debug, Default)]
-struct Received {
+pub(super) struct Received {
     transactions: Mutex<Vec<(String, Value)>>,
     /// Transactions still to be answered with an error, after they were worked in.
     forget: AtomicUsize,
     /// Whether every other transaction, from the first on, is answered with an error.
-    stumbles: AtomicBool,
+    pub(super) stumbles: AtomicBool,
     /// Transactions with nothing in them.
     greetings: AtomicUsize,
 }
@@ -89,7 +92,7 @@ impl Received {
     }
 
     /// The bodies of the messages in the PDUs of each transaction.
-    fn messages(&self) -> Vec<Vec<u64>> {
+    pub(super) fn messages(&self) -> Vec<Vec<u64>> {
         let of = |body: &Value| {
             let pdus = body["pdus"].as_array().unwrap();
             pdus.iter()
@@ -109,24 +112,24 @@ impl Received {
     }
 }
 
-struct Fixture {
+pub(super) struct Fixture {
     folder: TempDir,
     network: MemoryNetwork,
-    received: Arc<Received>,
+    pub(super) received: Arc<Received>,
     next_event: AtomicUsize,
 }
 
 /// A run of the server between two starts.
-struct Run {
-    store: Store,
-    federation: Federation,
+pub(super) struct Run {
+    pub(super) store: Store,
+    pub(super) federation: Federation,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Fixture {
     /// A store in which the peer shares a room.
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let fixture = Self {
             folder: TempDir::new().unwrap(),
             network: MemoryNetwork::new(),
@@ -135,23 +138,23 @@ impl Fixture {
         };
         let store = fixture.store();
         store
-            .write(|tx| join(tx, user_id!("@theirs:peer.lu")))
+            .write(|tx| join(tx, ROOM, user_id!("@theirs:peer.lu")))
             .await
             .unwrap();
         fixture
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         let path = self.folder.path().join("store.db");
         Store::open(Config::new(path, own().to_owned())).unwrap()
     }
 
-    fn peer_up(&self) {
+    pub(super) fn peer_up(&self) {
         self.network
             .attach(peer().to_owned(), self.received.router());
     }
 
-    fn start(&self) -> Run {
+    pub(super) fn start(&self) -> Run {
         let store = self.store();
         let key = Ed25519KeyPair::from_der(&Ed25519KeyPair::generate(), "1".to_owned()).unwrap();
         let network = self.network.clone();
@@ -167,17 +170,21 @@ impl Fixture {
     }
 
     /// Commits events of local users, numbered from the last on.
-    async fn send_messages(&self, store: &Store, count: usize) {
+    pub(super) async fn send_messages(&self, store: &Store, count: usize) {
+        self.send_messages_to(ROOM, store, count).await;
+    }
+
+    pub(super) async fn send_messages_to(&self, room: &'static str, store: &Store, count: usize) {
         let first = self.next_event.fetch_add(count, Ordering::SeqCst);
         store
-            .write(move |tx| (first..first + count).try_for_each(|body| message(tx, body)))
+            .write(move |tx| (first..first + count).try_for_each(|body| message(tx, room, body)))
             .await
             .unwrap();
     }
 }
 
 impl Run {
-    async fn crash(self) {
+    pub(super) async fn crash(self) {
         self.stop.cancel();
         self.task.await.unwrap();
     }
@@ -192,8 +199,9 @@ fn event_id(name: &str) -> OwnedEventId {
     EventId::parse(format!("${name:0>43}")).unwrap()
 }
 
-fn room(tx: &mut WriteTx<'_>) -> luxchat_store::Result<Room> {
-    tx.room_or_insert(room_id!("!room:own.lu"), &RoomVersionId::V11)
+fn room(tx: &mut WriteTx<'_>, room: &str) -> luxchat_store::Result<Room> {
+    let room_id = RoomId::parse(room).unwrap();
+    tx.room_or_insert(&room_id, &RoomVersionId::V11)
 }
 
 fn insert(
@@ -215,10 +223,14 @@ fn insert(
     Ok(tx.insert_event(event)?.unwrap())
 }
 
-fn join(tx: &mut WriteTx<'_>, user: &UserId) -> luxchat_store::Result<()> {
-    let mut room = room(tx)?;
+pub(super) fn join(
+    tx: &mut WriteTx<'_>,
+    room_id: &str,
+    user: &UserId,
+) -> luxchat_store::Result<()> {
+    let mut room = room(tx, room_id)?;
     let event = json!({
-        "type": "m.room.member", "state_key": user, "sender": user, "room_id": "!room:own.lu",
+        "type": "m.room.member", "state_key": user, "sender": user, "room_id": room_id,
         "content": { "membership": "join" }, "origin_server_ts": 1, "depth": 1,
         "prev_events": [], "auth_events": [],
     });
@@ -231,10 +243,10 @@ fn join(tx: &mut WriteTx<'_>, user: &UserId) -> luxchat_store::Result<()> {
     Ok(())
 }
 
-fn message(tx: &mut WriteTx<'_>, body: usize) -> luxchat_store::Result<()> {
-    let mut room = room(tx)?;
+fn message(tx: &mut WriteTx<'_>, room_id: &str, body: usize) -> luxchat_store::Result<()> {
+    let mut room = room(tx, room_id)?;
     let event = json!({
-        "type": "m.room.message", "sender": "@ours:own.lu", "room_id": "!room:own.lu",
+        "type": "m.room.message", "sender": "@ours:own.lu", "room_id": room_id,
         "content": { "body": body }, "origin_server_ts": 1, "depth": 2,
         "prev_events": [], "auth_events": [],
     });
@@ -247,7 +259,7 @@ fn peer_nid(tx: &luxchat_store::ReadTx<'_>) -> luxchat_store::Result<ServerNid> 
 }
 
 /// Waits for something that the sender does on its own, within a generous time.
-async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -258,7 +270,7 @@ async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
         .expect("what was waited for did not happen");
 }
 
-async fn failures(store: &Store) -> u32 {
+pub(super) async fn failures(store: &Store) -> u32 {
     let known = store.read(|tx| tx.destination(peer_nid(tx)?)).await;
     let known: Result<_, luxchat_store::Error> = known;
     known.unwrap().failures
