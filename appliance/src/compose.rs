@@ -515,6 +515,12 @@ fn start_background(
         let retries = retry_waiting_events(rooms);
         retry_stop.run_until_cancelled(retries).await;
     });
+    let (rooms, complete_stop) = (services.rooms.clone(), stop());
+    lifecycle.spawn(async move {
+        complete_stop
+            .run_until_cancelled(rooms.keep_completing())
+            .await;
+    });
     let (sync, index_stop) = (services.sync.clone(), stop());
     lifecycle.spawn(async move {
         index_stop

@@ -399,6 +399,18 @@ CREATE TABLE one_time_keys (
     PRIMARY KEY (user_nid, device_id, algorithm, key_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE partial_rooms (
+    room_nid INTEGER NOT NULL PRIMARY KEY REFERENCES rooms,
+    -- The join of this server's user before which the state is to be fetched.
+    join_nid INTEGER NOT NULL REFERENCES events,
+    -- The server that let the user in.
+    via      TEXT NOT NULL,
+    -- Attempts to fetch it that failed, the time of the next one in milliseconds, and what went wrong last.
+    attempts INTEGER NOT NULL DEFAULT 0,
+    retry_ts INTEGER NOT NULL,
+    error    TEXT
+) STRICT;
+
 CREATE TABLE pending_media (
     media_id     TEXT NOT NULL PRIMARY KEY,
     uploader_nid INTEGER NOT NULL REFERENCES users,
@@ -570,6 +582,8 @@ CREATE TABLE room_servers (
     until_seq  INTEGER,
     -- Joined users while the interval is open.
     joined     INTEGER NOT NULL,
+    -- 1 while members are missing from the room's state, for a server that is in the room on another server's word.
+    told       INTEGER NOT NULL DEFAULT 0 CHECK (told IN (0, 1)),
     PRIMARY KEY (room_nid, server_nid, from_seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -580,7 +594,11 @@ CREATE TABLE rooms (
     -- The chain that logs the room's resolved state. NULL until this server holds the room's state.
     main_chain_nid INTEGER REFERENCES chains,
     -- How many timeline events so far count as unread for those who have not seen them.
-    notify_count   INTEGER NOT NULL DEFAULT 0
+    notify_count   INTEGER NOT NULL DEFAULT 0,
+    -- While members are missing from the room's state: the position of the join since which they are.
+    partial_from   INTEGER,
+    -- The position at which they no longer were; NULL where they never were.
+    complete_from  INTEGER
 ) STRICT;
 
 CREATE TABLE search_words (
@@ -785,6 +803,8 @@ CREATE INDEX one_time_keys_claimed ON one_time_keys (user_nid, device_id, algori
     WHERE claimed_at IS NOT NULL;
 
 CREATE INDEX one_time_keys_unclaimed ON one_time_keys (user_nid, device_id, algorithm, seq) WHERE claimed_at IS NULL;
+
+CREATE INDEX partial_rooms_by_retry ON partial_rooms (retry_ts);
 
 CREATE INDEX pending_media_by_expiry ON pending_media (expires_ts);
 

@@ -71,6 +71,7 @@ impl Encryption {
         let questions = self.questions().clone();
         self.store()
             .write(move |tx| {
+                tx.note_change_of_missing_member(&update.user_id)?;
                 if let Some(user) = known_user(tx, &update.user_id)? {
                     let is_asked_for = questions.are_open(&update.user_id);
                     tx.receive_device_list_update(user, &update, is_asked_for)?;
@@ -96,6 +97,7 @@ impl Encryption {
             checked_cross_signing(&update.user_id, update.master_key, update.self_signing_key);
         self.store()
             .write(move |tx| {
+                tx.note_change_of_missing_member(&update.user_id)?;
                 if let Some(user) = known_user(tx, &update.user_id)? {
                     tx.receive_cross_signing_keys(user, &keys)?;
                 }

@@ -255,7 +255,7 @@ impl Job {
 
     fn assess(&self, tx: &ReadTx<'_>, effort: Effort) -> Result<Assessment, PduError> {
         let room = tx.room(self.room)?;
-        Assessor::new(tx, &room, &self.rules, &self.gaps).assess(&self.pdu, effort)
+        Assessor::new(tx, &room, &self.rules, &self.gaps)?.assess(&self.pdu, effort)
     }
 
     /// Whether the room's policy server, if it has one, has signed the event.

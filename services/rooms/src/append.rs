@@ -1,10 +1,10 @@
 //! The one write path for events, of this server's users and of others.
 
 use luxchat_store::{
-    Coordinate, EventStatus, Inserted, NewEvent, Pdu, Redaction, Room, StateChange, Topic,
-    Visibility, WriteTx,
+    Coordinate, EventNid, EventStatus, Inserted, NewEvent, Pdu, Redaction, Room, StateChange,
+    Topic, Visibility, WriteTx,
 };
-use ruma::events::TimelineEventType;
+use ruma::events::{TimelineEventType, room::member::MembershipState};
 
 use crate::{Authorised, Error, PduError, Result, authorise::Scope, power::Power};
 
@@ -205,7 +205,7 @@ fn backfill(
         return Ok(None);
     };
     note_parents(tx, room, event, inserted)?;
-    redact(tx, room, event.pdu(), before, inserted)?;
+    redact(tx, room, event.pdu(), before, inserted.nid)?;
     Ok(Some(inserted))
 }
 
@@ -292,7 +292,9 @@ fn finish_live(
         // What this server sends builds on what it has, and nobody has built on it before.
         note_parents(tx, room, event, inserted)?;
     }
-    redact(tx, room, pdu, before, inserted)?;
+    if !may_be_unfounded(tx, room, pdu, before, origin)? {
+        redact(tx, room, pdu, before, inserted.nid)?;
+    }
     tx.announce(Topic::Room(room.nid));
     if matches!(origin, Origin::Own | Origin::Brokered) {
         tx.announce_destinations(room.nid, inserted.seq)?;
@@ -311,13 +313,28 @@ fn note_parents(
     Ok(())
 }
 
+/// Whether an event was believed that its sender is in the room. What it takes away cannot be brought back: that waits
+/// until the room's members are known.
+fn may_be_unfounded(
+    tx: &WriteTx<'_>,
+    room: &Room,
+    pdu: &Pdu,
+    before: Coordinate,
+    origin: Origin,
+) -> Result<bool> {
+    Ok(room.is_partial()
+        && origin == Origin::Remote
+        && *pdu.event_type() == TimelineEventType::RoomRedaction
+        && tx.membership_at(before, pdu.sender())? != MembershipState::Join)
+}
+
 /// Where the event is a redaction, redacts.
-fn redact(
+pub(crate) fn redact(
     tx: &mut WriteTx<'_>,
     room: &Room,
     pdu: &Pdu,
     before: Coordinate,
-    inserted: Inserted,
+    event: EventNid,
 ) -> Result<()> {
     let Some(target) = pdu.redacts() else {
         return Ok(());
@@ -326,7 +343,7 @@ fn redact(
         return Ok(());
     }
     let redaction = Redaction {
-        event: inserted.nid,
+        event,
         any_sender: Power::at(tx, room, before)?.may_redact(pdu.sender()),
     };
     tx.redact(room.nid, &room.version, target, redaction)?;

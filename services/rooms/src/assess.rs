@@ -17,6 +17,7 @@ use ruma::{EventId, OwnedEventId, events::StateEventType, room_version_rules::Ro
 use crate::{
     Authorised, CurrentState, PduError,
     auth_checks::{Fetched, missing_auth_events},
+    partial_view::{Threshold, add_missing_members, claimed},
     resolve::{State, resolve},
 };
 
@@ -67,8 +68,8 @@ pub(crate) struct Place {
 /// What of the room an assessment rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    tips: Vec<EventNid>,
-    current: Coordinate,
+    pub(crate) tips: Vec<EventNid>,
+    pub(crate) current: Coordinate,
 }
 
 /// The state before an event.
@@ -90,6 +91,9 @@ pub(crate) struct Assessor<'t, 'c> {
     rules: &'t RoomVersionRules,
     /// The state after events that are not here, as another server says.
     gaps: &'t HashMap<OwnedEventId, State>,
+    /// Whether the room's state lacks members, so that events are believed what they say of them.
+    lacks_members: bool,
+    threshold: Option<Threshold>,
     pdus: RefCell<HashMap<EventNid, Arc<Pdu>>>,
 }
 
@@ -108,12 +112,33 @@ impl<'t, 'c> Assessor<'t, 'c> {
         room: &'t Room,
         rules: &'t RoomVersionRules,
         gaps: &'t HashMap<OwnedEventId, State>,
+    ) -> Result<Self, PduError> {
+        Ok(Self {
+            tx,
+            room,
+            rules,
+            gaps,
+            lacks_members: room.is_partial(),
+            threshold: Threshold::of(tx, room)?,
+            pdus: RefCell::default(),
+        })
+    }
+
+    /// One that no longer believes what events say of members, now that the state at the threshold has all of them.
+    pub(crate) fn complete(
+        tx: &'t ReadTx<'c>,
+        room: &'t Room,
+        rules: &'t RoomVersionRules,
+        gaps: &'t HashMap<OwnedEventId, State>,
+        threshold: Option<Threshold>,
     ) -> Self {
         Self {
             tx,
             room,
             rules,
             gaps,
+            lacks_members: false,
+            threshold,
             pdus: RefCell::default(),
         }
     }
@@ -128,11 +153,20 @@ impl<'t, 'c> Assessor<'t, 'c> {
         if !missing.is_empty() {
             return Ok(Assessment::MissingAuthEvents(missing));
         }
+        self.assess_at(Head::of(tx, room)?, pdu, effort)
+    }
+
+    /// Assesses an event, whether it has a place or not, as if the room had this head.
+    pub(crate) fn assess_at(
+        &self,
+        head: Head,
+        pdu: &Arc<Pdu>,
+        effort: Effort,
+    ) -> Result<Assessment, PduError> {
         let prevs = match self.prevs(pdu)? {
             Ok(prevs) => prevs,
             Err(missing) => return Ok(Assessment::MissingPrevEvents(missing)),
         };
-        let head = Head::of(tx, room)?;
         let Some((before, state)) = self.state_before(&head, &prevs, effort)? else {
             return Ok(Assessment::NeedsResolution);
         };
@@ -182,6 +216,9 @@ impl<'t, 'c> Assessor<'t, 'c> {
         for coordinate in &prevs.coordinates {
             states.push(tx.state_at(*coordinate)?);
         }
+        if self.lacks_members {
+            add_missing_members(tx, &mut states, &prevs.gaps)?;
+        }
         states.extend(prevs.gaps.iter().map(|state| (*state).clone()));
         let resolved = resolve(tx, room.nid, self.rules, &states)?;
         let known = prevs.coordinates.iter().copied().zip(states);
@@ -220,27 +257,34 @@ impl<'t, 'c> Assessor<'t, 'c> {
             (Before::At(at) | Before::Changed { from: at, .. }, None) => tx.state_nid_at(*at, key),
         };
         let by_state = by_auth_events.and_state_before(rules, |event_type, state_key| {
-            fetched.keep(|| self.state_event(event_type, state_key, entry_before))
+            fetched.keep(|| self.state_event(pdu, event_type, state_key, entry_before))
         });
         let event = by_state.and_current_state(rules, |event_type, state_key| {
             let entry = |key| tx.state_nid_at(head.current, key);
-            fetched.keep(|| self.state_event(event_type, state_key, entry))
+            fetched.keep(|| self.state_event(pdu, event_type, state_key, entry))
         });
         fetched.check()?;
         Ok(event)
     }
 
+    /// An entry of a state by which an event is judged.
     fn state_event(
         &self,
+        judged: &Pdu,
         event_type: &StateEventType,
         state_key: &str,
         entry: impl Fn(StateKeyNid) -> luxchat_store::Result<Option<EventNid>>,
     ) -> luxchat_store::Result<Option<Arc<Pdu>>> {
-        let Some(key) = self.tx.state_key_nid(event_type, state_key)? else {
-            return Ok(None);
+        let key = self.tx.state_key_nid(event_type, state_key)?;
+        let found = match key {
+            Some(key) => entry(key)?,
+            None => None,
         };
-        match entry(key)? {
+        match found {
             Some(event) => self.pdu(event).map(Some),
+            None if self.lacks_members => {
+                claimed(self.tx, self.room.nid, judged, event_type, state_key)
+            }
             None => Ok(None),
         }
     }
@@ -292,8 +336,22 @@ impl<'t, 'c> Assessor<'t, 'c> {
         for other in others {
             states.push(tx.state_at(other)?);
         }
+        if self.lacks_members {
+            let (own_state, others) = states.split_at_mut(1);
+            add_missing_members(tx, others, &[&own_state[0]])?;
+        }
         let resolved = resolve(tx, self.room.nid, self.rules, &states)?;
-        let changes = difference(&tx.state_at(head.current)?, &resolved);
+        let current = tx.state_at(head.current)?;
+        let mut changes = difference(&current, &resolved);
+        if self.lacks_members && !prevs.gaps.is_empty() {
+            // Members that another server names beside the event come with the rest.
+            let members = tx.membership_keys(changes.iter().map(|change| change.key))?;
+            changes.retain(|change| {
+                change.event == own
+                    || current.contains_key(&change.key)
+                    || !members.contains(&change.key)
+            });
+        }
         Ok(Some(CurrentState::Resolved(changes)))
     }
 
@@ -313,6 +371,11 @@ impl<'t, 'c> Assessor<'t, 'c> {
         Ok(others)
     }
 
+    fn threshold_at(&self, event_id: &EventId) -> Option<&Threshold> {
+        let threshold = self.threshold.as_ref();
+        threshold.filter(|threshold| threshold.parent == event_id)
+    }
+
     /// The parents of an event, or those of them that are missing.
     fn prevs(&self, pdu: &Pdu) -> Result<Result<Prevs<'t>, Vec<OwnedEventId>>, PduError> {
         if pdu.prev_events().is_empty() {
@@ -329,6 +392,10 @@ impl<'t, 'c> Assessor<'t, 'c> {
                 }
             } else if let Some(state) = self.gaps.get(event_id) {
                 prevs.gaps.push(state);
+            } else if let Some(threshold) = self.threshold_at(event_id) {
+                if !prevs.coordinates.contains(&threshold.after) {
+                    prevs.coordinates.push(threshold.after);
+                }
             } else {
                 missing.push(event_id.clone());
             }

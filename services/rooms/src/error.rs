@@ -77,6 +77,10 @@ pub enum Error {
     #[error("this server is not in room {0}")]
     RoomNotResident(OwnedRoomId),
 
+    /// The room's members are still being fetched.
+    #[error("the room's members are still being fetched, try again later")]
+    Incomplete,
+
     /// Another server refused or did not answer.
     #[error(transparent)]
     Remote(#[from] luxchat_federation::Error),

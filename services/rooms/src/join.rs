@@ -57,7 +57,7 @@ impl Rooms {
         let rooms = self.clone();
         let request = join.clone();
         let local = self.store.write(move |tx| rooms.join_here(tx, &request));
-        let local = local.await;
+        let local = self.or_elsewhere(&join.room_id, local.await).await;
         let local = self
             .once_signed(&join.room_id, local, |_| Local::Done)
             .await;
@@ -85,6 +85,19 @@ impl Rooms {
                 self.enter_elsewhere(knock, MembershipState::Knock).await
             }
             done => done,
+        }
+    }
+
+    /// Where members are missing from the room's state, an invite may be among what is missing: others know.
+    async fn or_elsewhere(&self, room_id: &RoomId, local: Result<Local>) -> Result<Local> {
+        if !matches!(local, Err(Error::Forbidden(_))) {
+            return local;
+        }
+        let room_id = room_id.to_owned();
+        let room = self.store.read(move |tx| tx.room_by_id(&room_id)).await?;
+        match room {
+            Some(room) if room.is_partial() => Ok(Local::Elsewhere),
+            _ => local,
         }
     }
 

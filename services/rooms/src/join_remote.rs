@@ -2,9 +2,9 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use luxchat_store::{EventStatus, Pdu, Room, RoomNid, WriteTx};
+use luxchat_store::{EventStatus, Inserted, NewPartialRoom, Pdu, ReadTx, Room, RoomNid, WriteTx};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, OwnedEventId, OwnedServerName, RoomId, RoomVersionId,
     ServerName, UserId,
@@ -26,6 +26,9 @@ use crate::{
     },
     resolve::State,
 };
+
+/// Servers that may be said to be in a room.
+const MAX_RESIDENTS: usize = 10_000;
 
 /// Servers whose signatures are taken over from another server's copy of a join.
 const MAX_SIGNERS: usize = 8;
@@ -62,18 +65,15 @@ impl Rooms {
 
         // Events that follow the join may arrive before the answer to it: they wait until the room is here.
         let turn = self.room_turns.take(wish.room_id).await;
-        let request = create_join_event::v2::Request::new(
+        let mut request = create_join_event::v2::Request::new(
             wish.room_id.to_owned(),
             join.event_id(),
             join.raw()?,
         );
+        request.omit_members = true;
         let answer = self.federation.request(server, request).await?.room_state;
-        if answer.members_omitted {
-            let why = "members are left out though nobody asked for it".to_owned();
-            return Err(PduError::Format(why).into());
-        }
-        let pdu = match answer.event {
-            Some(event) => countersigned(&join, &event)?,
+        let pdu = match &answer.event {
+            Some(event) => countersigned(&join, event)?,
             None => Arc::clone(&join.pdu),
         };
         let inbound = Inbound {
@@ -90,6 +90,8 @@ impl Rooms {
         if answer.state.len().max(answer.auth_chain.len()) > MAX_STATE {
             return Err(PduError::Limit("the state of the room").into());
         }
+        let lacks_members = answer.members_omitted;
+        let residents = residents(&answer, server);
         let state = ids_of_answer(answer.state.clone(), &join.rules).await?;
         let mut events = answer.auth_chain;
         events.extend(answer.state);
@@ -97,7 +99,26 @@ impl Rooms {
         let (room_id, version) = (wish.room_id.to_owned(), join.version.clone());
         let events = blocking(move || check_create(events, &room_id, &version)).await??;
         self.store_outliers(room, &join.rules, events).await?;
-        self.enter(&inbound, pdu, state).await
+        if lacks_members && self.rejoin(&inbound, &pdu).await? {
+            return Ok(());
+        }
+        let residents = lacks_members.then_some(residents);
+        self.enter(&inbound, pdu, state, residents).await
+    }
+
+    /// A join to a room that this server has left a moment ago, while members were still missing from its state: where the
+    /// join builds on what is here, it is an event like others.
+    async fn rejoin(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<bool> {
+        let room = inbound.room.nid;
+        let is_partial = self
+            .store
+            .read(move |tx| Ok::<_, Error>(tx.room(room)?.is_partial()))
+            .await?;
+        if !is_partial || !self.missing_parents(inbound, pdu).await?.is_empty() {
+            return Ok(false);
+        }
+        self.accept(inbound, pdu, HashMap::new()).await?.done()?;
+        Ok(self.status_of(inbound, pdu).await? == EventStatus::Accepted)
     }
 
     /// A join that this server could not authorise by itself, to a room that it is in.
@@ -142,18 +163,24 @@ impl Rooms {
             .await
     }
 
-    /// Makes a state, whose events are here as outliers, the room's current state, and the join the event after it.
+    /// Makes a state, whose events are here as outliers, the room's current state, and the join the event after it. Where
+    /// there are `residents`, members are missing from the state, who are users of these servers.
     async fn enter(
         &self,
         inbound: &Inbound,
         pdu: Arc<Pdu>,
         state_ids: Vec<OwnedEventId>,
+        residents: Option<Vec<OwnedServerName>>,
     ) -> Result<()> {
         let (room, rules) = (inbound.room.nid, inbound.rules.clone());
+        let lacks_members = residents.is_some();
         let (event, state) = self
             .store
             .read(move |tx| {
-                let state = state_of(tx, room, &state_ids)?;
+                let mut state = state_of(tx, room, &state_ids)?;
+                if lacks_members {
+                    add_known_members(tx, room, &pdu, &mut state)?;
+                }
                 let event = authorise_as_current(tx, room, &rules, pdu, &state)?;
                 Ok::<_, PduError>((event, state))
             })
@@ -164,13 +191,38 @@ impl Rooms {
                 "the room's state does not allow the join: {reason}"
             )));
         }
+        let via = inbound.origin.clone();
+        let now_ms = self.store.clock().now_ms();
         self.store
-            .write(move |tx| begin(tx, room, event, &state))
-            .await
+            .write(move |tx| {
+                let inserted = begin(tx, room, event, &state)?;
+                match (residents, inserted) {
+                    (Some(servers), Some(inserted)) => tx.begin_partial(NewPartialRoom {
+                        room,
+                        join: inserted.nid,
+                        from: inserted.seq,
+                        via: &via,
+                        servers: &servers,
+                        retry_ts: now_ms,
+                    })?,
+                    _ => tx.end_partial(room)?,
+                }
+                Ok::<_, Error>(())
+            })
+            .await?;
+        if lacks_members {
+            self.partial_rooms_changed.notify_one();
+        }
+        Ok(())
     }
 }
 
-fn begin(tx: &mut WriteTx<'_>, room: RoomNid, event: Authorised, state: &State) -> Result<()> {
+fn begin(
+    tx: &mut WriteTx<'_>,
+    room: RoomNid,
+    event: Authorised,
+    state: &State,
+) -> Result<Option<Inserted>> {
     let mut room = tx.room(room)?;
     let old = match room.current {
         Some(current) => tx.state_at(current)?,
@@ -183,8 +235,47 @@ fn begin(tx: &mut WriteTx<'_>, room: RoomNid, event: Authorised, state: &State) 
         before,
         current: CurrentState::Follows,
     };
-    append(tx, &mut room, &event, placement, Origin::OwnElsewhere)?;
+    append(tx, &mut room, &event, placement, Origin::OwnElsewhere)
+}
+
+/// Adds to a state without members those that authorise the join, and what this server knows of its own users.
+fn add_known_members(
+    tx: &ReadTx<'_>,
+    room: RoomNid,
+    join: &Pdu,
+    state: &mut State,
+) -> Result<(), PduError> {
+    let mut known = State::new();
+    if let Some(current) = tx.room(room)?.current {
+        let old = tx.state_at(current)?;
+        let own = tx.own_membership_keys(old.keys().copied())?;
+        known.extend(old.into_iter().filter(|(key, _)| own.contains(key)));
+    }
+    // What the join names is newer than what was here.
+    known.extend(state_of(tx, room, join.auth_events())?);
+    let members = tx.membership_keys(known.keys().copied())?;
+    for (key, event) in known {
+        if members.contains(&key) {
+            state.entry(key).or_insert(event);
+        }
+    }
     Ok(())
+}
+
+/// The servers in a room, as an answer to a join says.
+fn residents(
+    answer: &create_join_event::v2::RoomState,
+    server: &ServerName,
+) -> Vec<OwnedServerName> {
+    let told = answer.servers_in_room.iter().flatten();
+    let mut residents: Vec<OwnedServerName> = told
+        .filter_map(|name| ServerName::parse(name).ok())
+        .take(MAX_RESIDENTS)
+        .collect();
+    if !residents.iter().any(|resident| resident == server) {
+        residents.push(server.to_owned());
+    }
+    residents
 }
 
 /// This server's event with the signatures that the other server added. Nothing else is taken from its copy: the event id

@@ -11,7 +11,11 @@ use luxchat_store::Pdu;
 use ruma::{OwnedEventId, api::federation::event::get_missing_events};
 
 use crate::{
-    PduError, Rooms, ordering::parents_first, receive::Inbound, receive_checks::verify_answer,
+    PduError, Rooms,
+    ordering::parents_first,
+    partial_view::{Threshold, state_after},
+    receive::Inbound,
+    receive_checks::verify_answer,
 };
 
 /// Requests made for one PDU.
@@ -53,7 +57,7 @@ impl Rooms {
                 break;
             }
         }
-        let gathered: Vec<Arc<Pdu>> = gathered.into_values().collect();
+        let gathered = self.between(inbound, pdu, gathered).await?;
         for event in parents_first(
             gathered,
             |event| event.event_id(),
@@ -109,19 +113,7 @@ impl Rooms {
             .filter(|parent| !gathered.contains_key(*parent))
             .cloned()
             .collect();
-        let room = inbound.room.nid;
-        let missing: HashSet<OwnedEventId> = self
-            .store
-            .read(move |tx| {
-                let mut missing = HashSet::new();
-                for parent in parents {
-                    if tx.state_after(room, &parent)?.is_none() {
-                        missing.insert(parent);
-                    }
-                }
-                Ok::<_, PduError>(missing)
-            })
-            .await?;
+        let missing = self.without_place(inbound, parents).await?;
         Ok(gathered
             .values()
             .chain([pdu])
@@ -133,5 +125,50 @@ impl Rooms {
             })
             .cloned()
             .collect())
+    }
+
+    /// Those of some gathered events that lead from an event back to what is known here. Others would only lead further
+    /// back, beyond where this server came to the room.
+    async fn between(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+        mut gathered: HashMap<OwnedEventId, Arc<Pdu>>,
+    ) -> Result<Vec<Arc<Pdu>>, PduError> {
+        let parents = gathered.values().chain([pdu]);
+        let parents = parents.flat_map(|event| event.prev_events()).cloned();
+        let missing = self.without_place(inbound, parents.collect()).await?;
+        let mut between = Vec::with_capacity(gathered.len());
+        let mut left = pdu.prev_events().to_vec();
+        while let Some(event_id) = left.pop() {
+            if missing.contains(&event_id)
+                && let Some(event) = gathered.remove(&event_id)
+            {
+                left.extend_from_slice(event.prev_events());
+                between.push(event);
+            }
+        }
+        Ok(between)
+    }
+
+    /// Those of some events whose place in the graph this server does not know.
+    async fn without_place(
+        &self,
+        inbound: &Inbound,
+        events: HashSet<OwnedEventId>,
+    ) -> Result<HashSet<OwnedEventId>, PduError> {
+        let room = inbound.room.nid;
+        self.store
+            .read(move |tx| {
+                let threshold = Threshold::of(tx, &tx.room(room)?)?;
+                let mut missing = HashSet::new();
+                for event_id in events {
+                    if state_after(tx, room, threshold.as_ref(), &event_id)?.is_none() {
+                        missing.insert(event_id);
+                    }
+                }
+                Ok(missing)
+            })
+            .await
     }
 }

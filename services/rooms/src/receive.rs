@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::{
     Origin, PduError, Rooms,
     accept::Step,
+    partial_view::{Threshold, state_after},
     receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
     resolve::State,
     version::rules_of,
@@ -318,7 +319,7 @@ impl Rooms {
     }
 
     /// The parents of an event whose place in the graph this server does not know.
-    async fn missing_parents(
+    pub(crate) async fn missing_parents(
         &self,
         inbound: &Inbound,
         pdu: &Arc<Pdu>,
@@ -326,9 +327,10 @@ impl Rooms {
         let (room, pdu) = (inbound.room.nid, Arc::clone(pdu));
         self.store
             .read(move |tx| {
+                let threshold = Threshold::of(tx, &tx.room(room)?)?;
                 let mut missing = Vec::new();
                 for parent in pdu.prev_events() {
-                    if tx.state_after(room, parent)?.is_none() {
+                    if state_after(tx, room, threshold.as_ref(), parent)?.is_none() {
                         missing.push(parent.clone());
                     }
                 }

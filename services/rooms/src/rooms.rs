@@ -43,6 +43,8 @@ pub struct Rooms {
     pub(crate) resolutions: Arc<Semaphore>,
     /// Wakes whoever sends delayed events: one may be due earlier than all others.
     pub(crate) delays_changed: Arc<Notify>,
+    /// Wakes whoever completes rooms whose state lacks members: there is one more.
+    pub(crate) partial_rooms_changed: Arc<Notify>,
 }
 
 impl Rooms {
@@ -57,6 +59,7 @@ impl Rooms {
             room_turns: Arc::default(),
             resolutions: Arc::new(Semaphore::new(RESOLUTIONS)),
             delays_changed: Arc::default(),
+            partial_rooms_changed: Arc::default(),
         }
     }
 

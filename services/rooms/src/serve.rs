@@ -23,7 +23,25 @@ pub(crate) fn open_room(tx: &ReadTx<'_>, origin: &ServerName, room_id: &RoomId) 
     Ok(room)
 }
 
-/// The same for a server that must be in the room.
+/// The same for a server whose user asks to get in: where members are missing from the room's state, this server cannot
+/// tell who may, nor what a joining server has to know.
+///
+/// # Errors
+///
+/// As [`open_room`].
+pub(crate) fn open_whole_room(
+    tx: &ReadTx<'_>,
+    origin: &ServerName,
+    room_id: &RoomId,
+) -> Result<Room> {
+    let room = open_room(tx, origin, room_id)?;
+    if room.is_partial() {
+        return Err(Error::NotFound("room"));
+    }
+    Ok(room)
+}
+
+/// The same as [`open_room`] for a server that must be in the room.
 ///
 /// # Errors
 ///

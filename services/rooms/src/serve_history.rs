@@ -2,7 +2,10 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#retrieving-events>
 
-use std::collections::{BinaryHeap, HashSet};
+use std::{
+    collections::{BinaryHeap, HashSet},
+    time::Duration,
+};
 
 use luxchat_store::{Event, EventNid, EventStatus, ReadTx, Room};
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
@@ -20,6 +23,9 @@ const MAX_MISSING: usize = 50;
 
 /// Events visited for one answer.
 const MAX_VISITED: usize = 2_000;
+
+/// How long a server that asks for a state waits for the members that are missing from it.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A state with what authorises it.
 #[derive(Clone, Debug)]
@@ -76,7 +82,7 @@ impl Rooms {
     /// # Errors
     ///
     /// [`Error::NotFound`] where there is no such event in the room's graph, [`Error::Forbidden`] where the asking server
-    /// is not in the room.
+    /// is not in the room, [`Error::Incomplete`] where the room's members are still being fetched.
     pub async fn serve_state(
         &self,
         origin: &ServerName,
@@ -219,6 +225,11 @@ impl Rooms {
     ) -> Result<AuthorisedState<T>> {
         let (origin, room_id) = (origin.to_owned(), room_id.to_owned());
         let event_id = event_id.to_owned();
+        let (server, id) = (origin.clone(), room_id.clone());
+        self.store
+            .read(move |tx| open_room_for_member(tx, &server, &id))
+            .await?;
+        self.await_members(&room_id, PATIENCE).await?;
         self.store
             .read(move |tx| {
                 let room = open_room_for_member(tx, &origin, &room_id)?;

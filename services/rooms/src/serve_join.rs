@@ -2,27 +2,34 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use luxchat_store::{EventNid, ReadTx};
-use ruma::{EventId, OwnedServerName, RoomId, ServerName, events::room::member::MembershipState};
+use luxchat_store::{EventNid, ReadTx, RoomNid, UserNid};
+use ruma::{
+    EventId, OwnedServerName, OwnedUserId, RoomId, ServerName,
+    events::{StateEventType, room::member::MembershipState},
+};
 use serde_json::value::RawValue;
 
-use crate::{Error, Result, Rooms, serve_membership::Asked};
+use crate::{Error, Result, Rooms, resolve::State, serve_membership::Asked};
+
+/// Members that a room without a name is named after.
+const HEROES: u32 = 5;
 
 /// What a server needs to know of a room that it joins.
 #[derive(Clone, Debug)]
 pub struct JoinedRoom {
     /// The join with this server's signature.
     pub event: Box<RawValue>,
-    /// The state before it.
+    /// The state before it, with few or no members where they are left out.
     pub state: Vec<Box<RawValue>>,
-    /// What authorises the state and the join.
+    /// What authorises the state and the join, without what is in the state where members are left out.
     pub auth_chain: Vec<Box<RawValue>>,
     /// The servers that were in the room before.
     pub servers: Vec<OwnedServerName>,
 }
 
 impl Rooms {
-    /// Takes in the join of a user of the asking server.
+    /// Takes in the join of a user of the asking server. With `omit_members`, what it is told of the room's members is what
+    /// it needs to name the room and to check the join.
     ///
     /// # Errors
     ///
@@ -35,6 +42,7 @@ impl Rooms {
         room_id: &RoomId,
         event_id: &EventId,
         event: &RawValue,
+        omit_members: bool,
     ) -> Result<JoinedRoom> {
         let room_id_before = room_id.to_owned();
         let servers = self
@@ -58,10 +66,20 @@ impl Rooms {
                 let join = tx.event(inbound.room.nid, pdu.event_id())?;
                 let join = join.ok_or(Error::NotFound("event"))?;
                 let before = join.before.ok_or(Error::NotFound("event"))?;
-                let state: Vec<EventNid> = tx.state_at(before)?.into_values().collect();
+                let state = tx.state_at(before)?;
+                let state = if omit_members {
+                    without_members(tx, inbound.room.nid, state, join.sender)?
+                } else {
+                    state.into_values().collect()
+                };
                 let mut authorised = state.clone();
                 authorised.push(join.nid);
-                let auth_chain = tx.auth_chain(&authorised)?;
+                let mut auth_chain = tx.auth_chain(&authorised)?;
+                if omit_members {
+                    for event in &state {
+                        auth_chain.remove(event);
+                    }
+                }
                 Ok(JoinedRoom {
                     event: raw(join.json)?,
                     state: raw_events(tx, state)?,
@@ -71,6 +89,39 @@ impl Rooms {
             })
             .await
     }
+}
+
+/// A state without memberships, but for those of the joining user and of the members whom clients name the room after
+/// where it has no name.
+fn without_members(
+    tx: &ReadTx<'_>,
+    room: RoomNid,
+    mut state: State,
+    user: UserNid,
+) -> Result<Vec<EventNid>> {
+    let mut kept: Vec<OwnedUserId> = vec![tx.user_id(user)?];
+    if !has_name(tx, &state)? {
+        let present = [&MembershipState::Join, &MembershipState::Invite];
+        kept.extend(tx.some_members(room, user, present, HEROES)?);
+    }
+    let mut members = tx.membership_keys(state.keys().copied())?;
+    for user in kept {
+        if let Some(key) = tx.state_key_nid(&StateEventType::RoomMember, user.as_str())? {
+            members.remove(&key);
+        }
+    }
+    state.retain(|key, _| !members.contains(key));
+    Ok(state.into_values().collect())
+}
+
+fn has_name(tx: &ReadTx<'_>, state: &State) -> Result<bool> {
+    for event_type in [StateEventType::RoomName, StateEventType::RoomCanonicalAlias] {
+        let key = tx.state_key_nid(&event_type, "")?;
+        if key.is_some_and(|key| state.contains_key(&key)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The JSON of events.

@@ -19,7 +19,7 @@ use crate::{
     receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
     restricted::Admission,
     rules_of,
-    serve::open_room,
+    serve::open_whole_room,
     stripped_state,
 };
 
@@ -68,7 +68,7 @@ impl Rooms {
         let now_ms = self.store.clock().now_ms();
         self.store
             .read(move |tx| {
-                let room = open_room(tx, &origin, &room_id)?;
+                let room = open_whole_room(tx, &origin, &room_id)?;
                 if versions.is_some_and(|versions| !versions.contains(&room.version)) {
                     return Err(Error::IncompatibleVersion(room.version));
                 }
@@ -186,7 +186,7 @@ impl Rooms {
         let (origin, room_id) = (asked.origin.to_owned(), asked.room_id.to_owned());
         let room = self
             .store
-            .read(move |tx| open_room(tx, &origin, &room_id))
+            .read(move |tx| open_whole_room(tx, &origin, &room_id))
             .await?;
         Ok(Inbound {
             origin: asked.origin.to_owned(),

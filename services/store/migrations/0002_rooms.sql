@@ -7,7 +7,11 @@ CREATE TABLE rooms (
     -- The chain that logs the room's resolved state. NULL until this server holds the room's state.
     main_chain_nid INTEGER REFERENCES chains,
     -- How many timeline events so far count as unread for those who have not seen them.
-    notify_count   INTEGER NOT NULL DEFAULT 0
+    notify_count   INTEGER NOT NULL DEFAULT 0,
+    -- While members are missing from the room's state: the position of the join since which they are.
+    partial_from   INTEGER,
+    -- The position at which they no longer were; NULL where they never were.
+    complete_from  INTEGER
 ) STRICT;
 
 CREATE TABLE events (
@@ -146,10 +150,27 @@ CREATE TABLE room_servers (
     until_seq  INTEGER,
     -- Joined users while the interval is open.
     joined     INTEGER NOT NULL,
+    -- 1 while members are missing from the room's state, for a server that is in the room on another server's word.
+    told       INTEGER NOT NULL DEFAULT 0 CHECK (told IN (0, 1)),
     PRIMARY KEY (room_nid, server_nid, from_seq)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX room_servers_by_server ON room_servers (server_nid, room_nid);
+
+-- Rooms whose state lacks members, to be fetched in the background.
+CREATE TABLE partial_rooms (
+    room_nid INTEGER NOT NULL PRIMARY KEY REFERENCES rooms,
+    -- The join of this server's user before which the state is to be fetched.
+    join_nid INTEGER NOT NULL REFERENCES events,
+    -- The server that let the user in.
+    via      TEXT NOT NULL,
+    -- Attempts to fetch it that failed, the time of the next one in milliseconds, and what went wrong last.
+    attempts INTEGER NOT NULL DEFAULT 0,
+    retry_ts INTEGER NOT NULL,
+    error    TEXT
+) STRICT;
+
+CREATE INDEX partial_rooms_by_retry ON partial_rooms (retry_ts);
 
 -- What an invited or knocking local user may see of a room that this server is not in.
 CREATE TABLE stripped_state (

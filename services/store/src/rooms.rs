@@ -13,6 +13,8 @@ mod members;
 mod mutual_rooms;
 mod outgoing;
 mod outliers;
+mod partial;
+mod partial_events;
 mod redactions;
 mod room_servers;
 mod search;
@@ -26,7 +28,7 @@ mod timeline;
 use ruma::{OwnedRoomId, RoomId, RoomVersionId};
 use rusqlite::{Row, params, types::Type};
 
-use crate::{ChainNid, ReadTx, Result, RoomNid, ServerNid, WriteTx};
+use crate::{ChainNid, Position, ReadTx, Result, RoomNid, ServerNid, WriteTx};
 
 pub use self::{
     auth_chain::AUTH_CHAIN_LIMIT,
@@ -36,6 +38,8 @@ pub use self::{
     events::{Event, EventStatus},
     extremities::Tip,
     members::Member,
+    partial::{NewPartialRoom, PartialRoom, PartialRooms},
+    partial_events::{Rejudged, Replayed},
     redactions::Redaction,
     search::{SearchBacklog, SearchEntry, SearchHit},
     state::{CurrentEntry, StateChange, StateEntry},
@@ -54,6 +58,17 @@ pub struct Room {
     pub current: Option<Coordinate>,
     /// How many timeline events so far count as unread for those who have not seen them.
     pub notify_count: i64,
+    /// While members are missing from its state: the position of the join since which they are.
+    pub partial_from: Option<Position>,
+    /// The position at which its state became complete; `None` where it never was anything else.
+    pub complete_from: Option<Position>,
+}
+
+impl Room {
+    /// Whether members are missing from its state.
+    pub fn is_partial(&self) -> bool {
+        self.partial_from.is_some()
+    }
 }
 
 /// One state of one room, for good: what is added to a chain later has a larger `ord`.
@@ -81,7 +96,8 @@ impl Coordinate {
 macro_rules! select_room {
     ($tail:literal) => {
         concat!(
-            "SELECT r.room_nid, r.room_id, r.version, r.main_chain_nid, r.notify_count, c.head_ord ",
+            "SELECT r.room_nid, r.room_id, r.version, r.main_chain_nid, r.notify_count, r.partial_from, \
+             r.complete_from, c.head_ord ",
             "FROM rooms r LEFT JOIN chains c ON c.chain_nid = r.main_chain_nid ",
             $tail
         )
@@ -139,6 +155,8 @@ fn read_room(row: &Row<'_>) -> rusqlite::Result<Room> {
         version: parsed(row, "version")?,
         current: Coordinate::from_columns(row, "main_chain_nid", "head_ord")?,
         notify_count: row.get("notify_count")?,
+        partial_from: row.get("partial_from")?,
+        complete_from: row.get("complete_from")?,
     })
 }
 

@@ -64,6 +64,8 @@ pub struct UserRoom {
     pub has_receipts: bool,
     /// Whether the user read the room after it.
     pub has_read: bool,
+    /// Whether the last members that were missing from the room's state came after it.
+    pub was_completed: bool,
 }
 
 /// Which entries of a room's current state to read.
@@ -109,7 +111,8 @@ macro_rules! select_user_rooms {
                EXISTS (SELECT 1 FROM events e WHERE e.room_nid = m.room_nid AND e.pos > ?2),
                EXISTS (SELECT 1 FROM receipts r WHERE r.room_nid = m.room_nid AND r.seq > ?2),
                EXISTS (SELECT 1 FROM read_positions p
-                       WHERE p.user_nid = ?1 AND p.room_nid = m.room_nid AND p.seq > ?2)
+                       WHERE p.user_nid = ?1 AND p.room_nid = m.room_nid AND p.seq > ?2),
+               EXISTS (SELECT 1 FROM rooms r WHERE r.room_nid = m.room_nid AND r.complete_from > ?2)
              FROM members m
              WHERE m.user_nid = ?1 AND (m.membership = 'join' OR m.seq > ?2)
                AND (m.forgotten = 0 OR ?2 > 0)",
@@ -406,6 +409,7 @@ fn user_room(row: &Row<'_>) -> rusqlite::Result<UserRoom> {
         has_events: row.get(4)?,
         has_receipts: row.get(5)?,
         has_read: row.get(6)?,
+        was_completed: row.get(7)?,
     })
 }
 

@@ -155,8 +155,9 @@ fn state_at_place(tx: &ReadTx<'_>, readable: &Readable, at: i64) -> Result<Optio
         until: at,
     };
     let row = tx.timeline_backward(room, stretch, 1)?.pop();
+    let lacked_members = readable.room.complete_from > Some(Position(at));
     // The room's state log knows nothing of what was fetched later.
-    let fetched = row.filter(|row| row.pos != Some(row.seq.0));
+    let fetched = row.filter(|row| row.pos != Some(row.seq.0) || lacked_members);
     match fetched {
         Some(row) => Ok(row.after),
         None => Ok(tx.current_coordinate_at(room, Position(at))?),

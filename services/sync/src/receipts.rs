@@ -157,7 +157,11 @@ fn receive(tx: &mut WriteTx<'_>, origin: &ServerName, content: ReceiptContent) -
         if user_id.server_name() != origin {
             continue;
         }
-        let Some(room) = joined_room(tx, &user_id, &room_id)? else {
+        let room = match joined_room(tx, &user_id, &room_id)? {
+            Some(room) => Some(room),
+            None => tx.room_lacking_users_of(&room_id, origin)?,
+        };
+        let Some(room) = room else {
             continue;
         };
         // Only the newest counts, and peers send it last.

@@ -125,6 +125,13 @@ impl<'p, 'tx> Pass<'p, 'tx> {
         Ok((response, is_empty))
     }
 
+    /// Whether the client wants all members of a room, not only those it needs. Then it is told nothing of a room as long as
+    /// some are missing here.
+    pub(crate) fn wants_all_members(&self) -> bool {
+        let state = &self.filter().room.state;
+        state.lazy_load_options.is_disabled()
+    }
+
     pub(crate) fn filter(&self) -> &FilterDefinition {
         &self.request.filter
     }
@@ -228,6 +235,7 @@ impl<'p, 'tx> Pass<'p, 'tx> {
             && self.since.is_some_and(|since| room.seq <= since.position)
             && !self.request.full_state
             && !(room.has_events || room.has_receipts || room.has_read)
+            && !(room.was_completed && self.wants_all_members())
             && own_data.is_empty()
             && !typing.contains(&room.room)
     }

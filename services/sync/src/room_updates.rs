@@ -61,11 +61,15 @@ impl Pass<'_, '_> {
     ) -> Result<Option<v3::JoinedRoom>> {
         let room = self.tx.room(user_room.room)?;
         let history = History::read(self.tx, &room, &self.keys)?;
+        if room.is_partial() && self.wants_all_members() {
+            return Ok(None);
+        }
         // Whoever was not in the room before knows nothing of it.
         let known = self
             .since
             .map(|since| since.position)
-            .filter(|since| user_room.seq <= *since || history.was_joined_at(*since));
+            .filter(|since| user_room.seq <= *since || history.was_joined_at(*since))
+            .filter(|since| !self.wants_all_members() || room.complete_from <= Some(*since));
         let stretch = Stretch {
             after: known.map_or(i64::MIN, |known| known.0),
             until: self.position.0,

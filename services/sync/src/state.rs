@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use luxchat_store::{
     ClientRow, Coordinate, Position, ReadTx, RoomNid, StateKeyNid, StateSelection, UserNid,
 };
-use ruma::api::client::filter::RoomEventFilter;
+use ruma::{OwnedEventId, api::client::filter::RoomEventFilter, events::StateEventType};
+use serde::Deserialize;
 
 use crate::{
     Result,
@@ -108,9 +109,39 @@ impl StateRequest<'_> {
         for user in users {
             if let Some(member) = tx.member(self.room, user)? {
                 rows.push(tx.client_event_by_nid(member.event)?);
+            } else {
+                rows.extend(self.claimed_member(tx, user)?);
             }
         }
         Ok(rows)
+    }
+
+    /// The membership that an event of the timeline names as its authority, of a sender who is missing from the room's
+    /// state.
+    fn claimed_member(&self, tx: &ReadTx<'_>, user: UserNid) -> Result<Option<ClientRow>> {
+        #[derive(Deserialize)]
+        struct Event {
+            auth_events: Vec<OwnedEventId>,
+        }
+        let Some(row) = self.timeline.iter().find(|row| row.sender == user) else {
+            return Ok(None);
+        };
+        if !tx.room(self.room)?.is_partial() {
+            return Ok(None);
+        }
+        let user_id = tx.user_id(user)?;
+        let key = tx.state_key_nid(&StateEventType::RoomMember, user_id.as_str())?;
+        let event: Event = serde_json::from_str(&row.json)
+            .map_err(|error| luxchat_store::Error::invalid("event", error))?;
+        for event_id in event.auth_events {
+            if let Some(nid) = tx.event_nid(self.room, &event_id)? {
+                let named = tx.client_event_by_nid(nid)?;
+                if named.is_membership && named.state_key == key {
+                    return Ok(Some(named));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Takes back what the timeline does: its entries as they stood before it, left out where the client knows them.

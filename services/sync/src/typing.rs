@@ -103,15 +103,26 @@ impl Typing {
             debug!(%origin, "typing notification for a user of another server");
             return Ok(());
         }
-        match self.joined_room(&content.user_id, &content.room_id).await {
-            Ok(room) => {
+        let room = match self.joined_room(&content.user_id, &content.room_id).await {
+            Err(Error::Forbidden(_)) => self.room_lacking(origin, &content.room_id).await?,
+            found => Some(found?),
+        };
+        match room {
+            Some(room) => {
                 let timeout = content.typing.then_some(REMOTE);
                 self.set(room, &content.user_id, timeout).await?;
                 Ok(())
             }
-            Err(Error::Forbidden(_)) => Ok(()),
-            Err(error) => Err(error),
+            None => Ok(()),
         }
+    }
+
+    /// The room, where members are missing from its state who may be users of a server.
+    async fn room_lacking(&self, server: &ServerName, room_id: &RoomId) -> Result<Option<RoomNid>> {
+        let (server, room_id) = (server.to_owned(), room_id.to_owned());
+        self.store
+            .read(move |tx| Ok(tx.room_lacking_users_of(&room_id, &server)?))
+            .await
     }
 
     /// Who types in a room, where that changed after a position.

@@ -1,6 +1,6 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json, Router,
@@ -9,8 +9,9 @@ use axum::{
 };
 use luxchat_http::{ApiError, Endpoints, Matrix, Reply};
 use luxchat_rooms::SendEvent;
+use luxchat_sync::Error as SyncError;
 use ruma::{
-    OwnedMxcUri, OwnedUserId,
+    OwnedMxcUri, OwnedUserId, RoomId,
     api::client::{
         delayed_events::delayed_state_event::unstable as delayed_state_event,
         membership::{
@@ -35,6 +36,9 @@ use crate::{
     error::{Answer, Error},
     guests, notices,
 };
+
+/// How long a client that asks for members waits for those that are still being fetched.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn routes() -> Router<State> {
     // The state key may be empty, and then its slash may be missing.
@@ -63,6 +67,7 @@ async fn all(
     session: Session,
     Matrix(request): Matrix<get_state_events::Request>,
 ) -> Answer<get_state_events::Response> {
+    await_members(&state, &session, &request.room_id).await?;
     let events = state.sync.state(session.viewer(), request.room_id).await?;
     Ok(Reply(get_state_events::Response::new(events)))
 }
@@ -72,15 +77,21 @@ async fn one(
     session: Session,
     Matrix(request): Matrix<get_state_event::Request>,
 ) -> Answer<get_state_event::Response> {
-    let event = state
-        .sync
-        .state_event(
+    let find = || {
+        state.sync.state_event(
             session.viewer(),
-            request.room_id,
-            request.event_type,
-            request.state_key,
+            request.room_id.clone(),
+            request.event_type.clone(),
+            request.state_key.clone(),
         )
-        .await?;
+    };
+    let event = match find().await {
+        Err(SyncError::NotFound(_)) if request.event_type == StateEventType::RoomMember => {
+            await_members(&state, &session, &request.room_id).await?;
+            find().await?
+        }
+        found => found?,
+    };
     if request.format == StateEventFormat::Event {
         return Ok(Reply(event.into()));
     }
@@ -124,11 +135,20 @@ async fn send(
     Ok(Reply(send_state_event::Response::new(event_id)).into_response())
 }
 
+/// Waits for members that are missing from the state of a room which the user may read.
+async fn await_members(state: &State, session: &Session, room_id: &RoomId) -> Result<(), Error> {
+    let room = room_id.to_owned();
+    state.sync.check_readable(session.viewer(), room).await?;
+    state.rooms.await_members(room_id, PATIENCE).await?;
+    Ok(())
+}
+
 async fn members(
     state: State,
     session: Session,
     Matrix(request): Matrix<get_member_events::Request>,
 ) -> Answer<get_member_events::Response> {
+    await_members(&state, &session, &request.room_id).await?;
     let chunk = state.sync.members(session.viewer(), request).await?;
     Ok(Reply(get_member_events::Response::new(chunk)))
 }
@@ -151,6 +171,7 @@ async fn members_joined(
     session: Session,
     Matrix(request): Matrix<joined_members::Request>,
 ) -> Result<Json<JoinedMembers>, Error> {
+    await_members(&state, &session, &request.room_id).await?;
     let joined = state
         .sync
         .joined_members(session.viewer(), request.room_id)

@@ -46,6 +46,9 @@ impl From<RoomsError> for Error {
             E::BadState(_) => bad_request(ErrorKind::BadState),
             E::AliasInUse(_) => bad_request(ErrorKind::RoomInUse),
             E::BadAlias(_) => bad_request(ErrorKind::BadAlias),
+            E::Incomplete => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown, message)
+            }
             E::Internal(_) => ApiError::internal(message),
             E::Pdu(_) => ApiError::new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown, message),
             E::Remote(error) => return error.into(),

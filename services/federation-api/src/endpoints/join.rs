@@ -51,7 +51,7 @@ async fn send(
     peer: Peer,
     Matrix(request): Matrix<SendRequest>,
 ) -> Answer<SendResponse> {
-    let room_state = join(&state, &peer, &request).await?;
+    let room_state = join(&state, &peer, &request, request.omit_members).await?;
     Ok(Reply(SendResponse::new(room_state)))
 }
 
@@ -62,12 +62,16 @@ async fn send_v1(
     peer: Peer,
     Matrix(request): Matrix<SendRequest>,
 ) -> Result<Json<(u16, RoomState)>, Error> {
-    let room_state = join(&state, &peer, &request).await?;
+    let room_state = join(&state, &peer, &request, false).await?;
     Ok(Json((200, room_state)))
 }
 
-/// Members are never left out of the answer: that is for the resident server to decide.
-async fn join(state: &State, peer: &Peer, request: &SendRequest) -> Result<RoomState, Error> {
+async fn join(
+    state: &State,
+    peer: &Peer,
+    request: &SendRequest,
+    omit_members: bool,
+) -> Result<RoomState, Error> {
     let joined = state
         .rooms
         .send_join(
@@ -75,9 +79,11 @@ async fn join(state: &State, peer: &Peer, request: &SendRequest) -> Result<RoomS
             &request.room_id,
             &request.event_id,
             &request.pdu,
+            omit_members,
         )
         .await?;
     let mut room_state = RoomState::new();
+    room_state.members_omitted = omit_members;
     room_state.auth_chain = joined.auth_chain;
     room_state.state = joined.state;
     room_state.event = Some(joined.event);

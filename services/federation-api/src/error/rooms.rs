@@ -29,6 +29,9 @@ impl From<RoomsError> for Error {
             }
             E::BadJson(_) => ApiError::bad_json(message),
             E::BadState(_) | E::AliasInUse(_) | E::BadAlias(_) => bad_request(ErrorKind::BadState),
+            E::Incomplete => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown, message)
+            }
             E::Internal(_) => ApiError::internal(message),
             E::Pdu(error) => return error.into(),
             E::Remote(error) => return error.into(),

@@ -10,5 +10,6 @@ mod history;
 mod invites;
 mod joins;
 mod nation;
+mod partial;
 mod policy;
 mod random;

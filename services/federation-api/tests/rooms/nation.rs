@@ -143,7 +143,20 @@ impl Server {
         self.rooms.create(creator, request).await.unwrap()
     }
 
+    /// Joins a user, and waits until all is known of the room.
     pub(crate) async fn join(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        via: &[&Server],
+    ) -> luxchat_rooms::Result<()> {
+        self.enter(user, room_id, via).await?;
+        self.rooms.complete_due().await?;
+        Ok(())
+    }
+
+    /// Joins a user.
+    pub(crate) async fn enter(
         &self,
         user: &UserId,
         room_id: &RoomId,

@@ -96,6 +96,20 @@ impl WriteTx<'_> {
         Ok(next)
     }
 
+    /// The same with entries that were missing from it. Members of other servers were there when this server joined.
+    pub fn complete_current_state(
+        &mut self,
+        room: &mut Room,
+        entries: &[StateChange],
+        seq: Position,
+    ) -> Result<()> {
+        self.change_current_state(room, entries, seq)?;
+        if let Some(partial_from) = room.partial_from {
+            self.date_back_members(room.nid, entries, partial_from)?;
+        }
+        Ok(())
+    }
+
     fn set_current_state_entry(&mut self, room: RoomNid, change: StateChange) -> Result<()> {
         match change.event {
             Some(event) => self.execute(

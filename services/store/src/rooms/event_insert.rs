@@ -221,14 +221,14 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    fn bump_notify_count(&mut self, room: RoomNid) -> Result<i64> {
+    pub(super) fn bump_notify_count(&mut self, room: RoomNid) -> Result<i64> {
         let count = self.notify_count(room)? + 1;
         let sql = "UPDATE rooms SET notify_count = ?2 WHERE room_nid = ?1";
         self.execute(sql, params![room, count])?;
         Ok(count)
     }
 
-    fn notify_count(&self, room: RoomNid) -> Result<i64> {
+    pub(super) fn notify_count(&self, room: RoomNid) -> Result<i64> {
         let sql = "SELECT notify_count FROM rooms WHERE room_nid = ?1";
         self.one(sql, [room], |row| row.get(0))
     }

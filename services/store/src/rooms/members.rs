@@ -198,6 +198,22 @@ impl WriteTx<'_> {
         }
     }
 
+    /// Makes members of other servers members since an earlier position. To clients they are no news.
+    pub(super) fn date_back_members(
+        &mut self,
+        room: RoomNid,
+        entries: &[StateChange],
+        seq: Position,
+    ) -> Result<()> {
+        let sql = "UPDATE members SET seq = ?3 WHERE room_nid = ?1 AND user_nid = \
+                   (SELECT u.user_nid FROM state_keys k JOIN users u ON u.user_id = k.state_key \
+                    WHERE k.state_key_nid = ?2 AND k.event_type = 'm.room.member' AND u.server_nid <> ?4)";
+        for entry in entries {
+            self.execute(sql, params![room, entry.key, seq, ServerNid::OWN])?;
+        }
+        Ok(())
+    }
+
     /// The user whose membership a state entry is about, if it is about any.
     fn member_key(&self, key: StateKeyNid) -> Result<Option<OwnedUserId>> {
         let sql = "SELECT state_key FROM state_keys WHERE state_key_nid = ?1 AND event_type = 'm.room.member'";

@@ -74,7 +74,7 @@ impl WriteTx<'_> {
         server: ServerNid,
         seq: Position,
     ) -> Result<()> {
-        let sql = "UPDATE room_servers SET joined = joined - 1, until_seq = CASE WHEN joined > 1 THEN NULL ELSE ?3 END \
+        let sql = "UPDATE room_servers SET joined = joined - 1, until_seq = CASE WHEN joined > 1 OR told = 1 THEN NULL ELSE ?3 END \
                    WHERE room_nid = ?1 AND server_nid = ?2 AND until_seq IS NULL";
         self.execute(sql, params![room, server, seq])?;
         Ok(())
