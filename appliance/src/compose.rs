@@ -13,6 +13,7 @@ use luxchat_accounts::Accounts;
 use luxchat_admin_api as admin_api;
 use luxchat_bundle::{BoxKeys, Bundle, DirectorySource, Enrolment, Leaf, Source, TrustStore};
 use luxchat_client_api as client_api;
+use luxchat_directory::Vouchers;
 use luxchat_federation::{EnrolledDirectory, Federation, Identity, TlsIdentity, Updates};
 use luxchat_http::{Listening, Plain, listen};
 use luxchat_media::Media;
@@ -32,6 +33,7 @@ use crate::{
     enrolment,
     lifecycle::{Lifecycle, feed_watchdog},
     listeners::Inherited,
+    releases::Releases,
     sandbox,
     services::Services,
     settings,
@@ -212,7 +214,8 @@ impl Prepared {
             sockets.federation,
             &federation,
             services.federation_router(membership.directory(&config)),
-        );
+            membership.office(&config, &data, &store)?,
+        )?;
         listeners.operators(&data.socket(), admin_api::operate(admin.clone()))?;
         // Last: whoever reads here that the box is ready may use all the others.
         listeners.observers(sockets.admin, admin_api::observe(admin));
@@ -222,6 +225,9 @@ impl Prepared {
             lifecycle.spawn(client_api::keep_guests_out(services, lifecycle.stopping()));
         }
         first_members_list(&federation, updates.as_deref()).await;
+        if let Some(releases) = membership.releases(&config, &data, &federation, &store)? {
+            lifecycle.spawn(releases.run(lifecycle.stopping()));
+        }
         start_background(&lifecycle, &federation, updates.as_ref(), services);
         let (counting, stop) = (metrics.keep_counting(), lifecycle.stopping());
         lifecycle.spawn(async move {
@@ -353,7 +359,7 @@ impl Enrolled {
             );
         }
         Ok(Some(TlsIdentity {
-            chain: vec![enrolment.certificate.der().clone()],
+            chain: enrolment.chain(),
             key: keys.tls_key(),
         }))
     }
@@ -367,22 +373,71 @@ impl Enrolled {
         let (Some(enrolment), Some(trust)) = (&self.enrolment, &self.trust) else {
             return Ok(None);
         };
-        // The directory takes from a folder what the others take from the directory.
-        let source: Arc<dyn Source> = match &config.directory {
-            Some(directory) => Arc::new(DirectorySource::new(&directory.publication)),
-            None => Arc::new(federation.repository(enrolled_directory(enrolment))?),
-        };
+        let source = source(config, federation, enrolment)?;
         let clock = Arc::clone(store.clock());
         let membership = federation.membership().clone();
         let updates = Updates::new(Arc::clone(trust), source, membership, clock, UPDATE_PERIOD);
         Ok(Some(Arc::new(updates)))
     }
 
+    fn releases(
+        &self,
+        config: &Config,
+        data: &DataDir,
+        federation: &Federation,
+        store: &Store,
+    ) -> Result<Option<Releases>> {
+        let (Some(enrolment), Some(trust)) = (&self.enrolment, &self.trust) else {
+            return Ok(None);
+        };
+        let Some(running) = config.release.clone().filter(|_| config.updates.fetch) else {
+            return Ok(None);
+        };
+        Ok(Some(Releases {
+            running,
+            trust: Arc::clone(trust),
+            source: source(config, federation, enrolment)?,
+            folder: data.releases(),
+            clock: Arc::clone(store.clock()),
+        }))
+    }
+
+    /// Where the directory takes vouchers.
+    fn office(&self, config: &Config, data: &DataDir, store: &Store) -> Result<Option<Router>> {
+        let takes_vouchers = config.directory.as_ref().is_some_and(|it| it.vouchers);
+        let (Some(enrolment), Some(trust), true) = (&self.enrolment, &self.trust, takes_vouchers)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(luxchat_directory::enrolments(Vouchers {
+            store: store.clone(),
+            keys: enrolment::keys(data)?,
+            enrolment: enrolment.clone(),
+            trust: Arc::clone(trust),
+        })))
+    }
+
     /// The directory serves what it took over itself: every file was verified before it was put there.
     fn directory(&self, config: &Config) -> Option<Router> {
-        let trust = self.trust.as_ref().filter(|_| config.directory.is_some())?;
-        Some(luxchat_directory::repository(Arc::clone(trust)))
+        let trust = self.trust.as_ref()?;
+        let directory = config.directory.as_ref()?;
+        Some(luxchat_directory::repository(
+            Arc::clone(trust),
+            &directory.publication,
+        ))
     }
+}
+
+/// The directory takes from a folder what the others take from the directory.
+fn source(
+    config: &Config,
+    federation: &Federation,
+    enrolment: &Enrolment,
+) -> Result<Arc<dyn Source>> {
+    Ok(match &config.directory {
+        Some(directory) => Arc::new(DirectorySource::new(&directory.publication)),
+        None => Arc::new(federation.repository(enrolled_directory(enrolment))?),
+    })
 }
 
 fn enrolled_directory(enrolment: &Enrolment) -> Option<EnrolledDirectory> {
@@ -424,8 +479,18 @@ impl Listeners<'_> {
     }
 
     /// Without a certificate there is nothing to show to peers: the socket stays closed to them.
-    fn peers(&self, socket: TcpListener, federation: &Federation, router: Router) {
-        if let Some(tls) = federation.mutual_tls() {
+    fn peers(
+        &self,
+        socket: TcpListener,
+        federation: &Federation,
+        router: Router,
+        office: Option<Router>,
+    ) -> Result<()> {
+        let tls = match office {
+            Some(office) => federation.mutual_tls_with_enrolment(office)?,
+            None => federation.mutual_tls(),
+        };
+        if let Some(tls) = tls {
             self.lifecycle.spawn(listen(
                 socket,
                 tls,
@@ -434,6 +499,7 @@ impl Listeners<'_> {
                 self.lifecycle.stopping(),
             ));
         }
+        Ok(())
     }
 
     fn observers(&self, socket: TcpListener, router: Router) {

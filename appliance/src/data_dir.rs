@@ -57,6 +57,11 @@ impl DataDir {
         self.0.join("luxchat.db")
     }
 
+    /// The release of the operating system that was fetched last, in the layout of a repository.
+    pub fn releases(&self) -> PathBuf {
+        self.0.join("releases")
+    }
+
     /// The bytes of media.
     pub fn media(&self) -> PathBuf {
         self.0.join("media")

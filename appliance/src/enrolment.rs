@@ -5,8 +5,11 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use luxchat_bundle::{
-    BoxKeys, DirectorySource, Enrolment, RequestDetails, Role, SigningRequest, TrustStore, files,
+    BoxKeys, DirectorySource, Enrolment, RequestDetails, Role, SigningRequest, TrustStore, Voucher,
+    VoucherRequest, files,
 };
+use luxchat_federation::EnrolledDirectory;
+use luxchat_store::Clock;
 
 use crate::{config::Config, data_dir::DataDir};
 
@@ -43,6 +46,36 @@ pub fn request(config: &Config, data: &DataDir, now: Timestamp) -> Result<Signin
         created_at: now,
     };
     Ok(SigningRequest::new(details, &keys(data)?)?)
+}
+
+/// Takes a voucher to the directory that it names, with the request of this box, and returns the answer. Nothing is changed.
+///
+/// # Errors
+///
+/// Why the voucher is not for this box, why the directory refuses it, or that it cannot be reached.
+pub async fn redeem(
+    config: &Config,
+    data: &DataDir,
+    voucher: Voucher,
+    clock: Arc<dyn Clock>,
+) -> Result<Enrolment> {
+    let now = crate::timestamp(clock.now_ms())?;
+    voucher.check_for(&config.server_name, now)?;
+    let details = voucher.details();
+    let directory = EnrolledDirectory {
+        pointer: details.directory.clone(),
+        authority: details.authority.clone(),
+    };
+    let asked = VoucherRequest {
+        request: request(config, data, now)?,
+        voucher: voucher.clone(),
+    };
+    let answer = luxchat_federation::enrol(directory, asked.to_json(), clock).await?;
+    let answer = Enrolment::from_json(&answer).context("the directory's answer")?;
+    if !voucher.is_answered_by(&answer) {
+        bail!("the directory's answer is not one to this voucher");
+    }
+    Ok(answer)
 }
 
 /// Takes in the authority's answer: checks that it is for this box and its keys, keeps the root of trust, then the answer.

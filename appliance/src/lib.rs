@@ -13,6 +13,7 @@ pub mod logging;
 pub mod memory;
 pub mod nation;
 pub mod operator;
+pub mod releases;
 pub mod sandbox;
 pub mod say;
 mod services;

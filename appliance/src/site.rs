@@ -11,7 +11,7 @@ use luxchat_bundle::ServerName;
 use serde::Serialize;
 
 use crate::{
-    config::{Config, Network},
+    config::{Config, Network, Updates},
     settings,
 };
 
@@ -32,6 +32,8 @@ pub struct Site {
     pub publication: Option<PathBuf>,
     /// Addresses, name servers and destinations, where the site file says so.
     pub network: Option<Network>,
+    /// When a new release is taken.
+    pub updates: Updates,
     /// Every other file that the site file names.
     pub files: BTreeSet<PathBuf>,
 }
@@ -48,6 +50,7 @@ impl Site {
             federation: config.federation.listen,
             publication: config.directory.as_ref().map(|it| it.publication.clone()),
             network: config.network.clone(),
+            updates: config.updates.clone(),
             files: named_files(&mut files)
                 .into_iter()
                 .map(|path| path.clone())

@@ -9,7 +9,8 @@ use std::{
 
 use jiff::Timestamp;
 use luxchat_bundle::{
-    AuthorityCertificate, CertificateAuthority, Member, Members, PublicKey, SigningKey,
+    AuthorityCertificate, CertificateAuthority, Member, Members, PublicKey, ReleaseFile,
+    SigningKey,
     files::{self, Access},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,6 +25,10 @@ const SETTINGS: &str = "authority.toml";
 const CERTIFICATE: &str = "certificate-authority.pem";
 const KEYS: &str = "keys.json";
 const MEMBERS: &str = "members.json";
+/// The list of release files, beside the folder of the same name that holds them.
+const RELEASE_LIST: &str = "releases.json";
+/// Where the files of releases lie.
+pub(crate) const RELEASES: &str = "releases";
 const PUBLICATION: &str = "publication.json";
 const JOURNAL: &str = "journal.log";
 const LOCK: &str = "lock";
@@ -43,6 +48,7 @@ pub struct Authority {
     pub(crate) keys: BTreeMap<KeyName, PublicKey>,
     pub(crate) root: Root,
     members: Members,
+    pub(crate) release_files: Vec<ReleaseFile>,
     last_publication: u64,
     /// Held until the authority is dropped.
     _lock: File,
@@ -73,6 +79,12 @@ impl Authority {
             keys: parse(KEYS, &read(KEYS)?)?,
             root: newest_root(folder)?,
             members: Members::from_json(&read(MEMBERS)?)?,
+            // Authorities from before there were releases have none.
+            release_files: if folder.join(RELEASE_LIST).exists() {
+                parse(RELEASE_LIST, &read(RELEASE_LIST)?)?
+            } else {
+                Vec::new()
+            },
             last_publication: parse(PUBLICATION, &read(PUBLICATION)?)?,
             folder: folder.to_owned(),
             key_folders: Vec::new(),
@@ -223,6 +235,16 @@ impl Authority {
     pub(crate) fn set_members(&mut self, members: Members) -> Result<(), Error> {
         self.replace(MEMBERS, &members.to_json())?;
         self.members = members;
+        Ok(())
+    }
+
+    /// Puts a new list of release files in place.
+    pub(crate) fn set_release_files(
+        &mut self,
+        release_files: Vec<ReleaseFile>,
+    ) -> Result<(), Error> {
+        self.replace(RELEASE_LIST, &to_json(&release_files)?)?;
+        self.release_files = release_files;
         Ok(())
     }
 

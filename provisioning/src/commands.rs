@@ -12,7 +12,10 @@ use crate::terminal::Holders;
 mod authority;
 mod enrol;
 mod members;
+mod order;
 mod publish;
+mod release;
+mod voucher;
 
 /// The national authority's tool: keys, members and the signed repository, without a network.
 #[derive(Debug, Parser)]
@@ -72,9 +75,19 @@ enum Command {
     Reinstate(members::Change),
     /// Make one certificate of a member count no longer.
     RevokeCertificate(members::RevokeCertificate),
+    /// Let servers in beforehand: their boxes make their keys and are enrolled through the directory.
+    Voucher(voucher::Make),
+    /// Withdraw a voucher, and every certificate that came of it.
+    RevokeVoucher(voucher::Revoke),
     /// Look at the members.
     #[command(subcommand)]
     Members(members::Command),
+    /// Order a box to do something, by a stick.
+    #[command(subcommand)]
+    Order(order::Command),
+    /// Versions of the box's operating system in the repository.
+    #[command(subcommand)]
+    Release(release::Command),
     /// Sign the member list and write the repository for the boxes.
     Publish(publish::Publish),
     /// Check a repository as a box would.
@@ -92,7 +105,11 @@ pub(crate) async fn run(arguments: Arguments, now: Timestamp) -> Result<String> 
         Command::Revoke(change) => members::revoke(&change, &options, now),
         Command::Reinstate(change) => members::reinstate(&change, &options, now),
         Command::RevokeCertificate(it) => members::revoke_certificate(&it, &options, now),
+        Command::Voucher(it) => voucher::make(&it, &options, now),
+        Command::RevokeVoucher(it) => voucher::revoke(&it, &options, now),
         Command::Members(command) => members::run(&command, &options),
+        Command::Order(command) => order::run(&command, &options, now),
+        Command::Release(command) => release::run(&command, &options, now),
         Command::Publish(arguments) => publish::publish(&arguments, &options, now).await,
         Command::Verify(arguments) => publish::verify(&arguments, &options, now).await,
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use luxchat_bundle::{ServerName, UpdateError};
+use luxchat_bundle::{ReleaseVersion, Serial, ServerName, UpdateError};
 
 use crate::KeyName;
 
@@ -113,6 +113,40 @@ pub enum Error {
         found: u64,
         last: u64,
     },
+    /// A voucher that is good for nothing, or for too much.
+    #[error("no such voucher is made: {0}")]
+    VoucherPlan(String),
+    /// Vouchers are answered by the directory.
+    #[error("there is no active directory that could answer a voucher: enrol it first")]
+    NoDirectory,
+    /// No such voucher was made here.
+    #[error("there is no voucher {0}")]
+    NoVoucher(Serial),
+    /// Nothing to do.
+    #[error("voucher {0} is revoked already")]
+    VoucherRevoked(Serial),
+    /// A file whose name is not that of a part of a release.
+    #[error("{} is not named like a part of a release: luxchat_VERSION_UUID.root, \
+        luxchat_VERSION_UUID.verity or luxchat_VERSION.efi", .0.display())]
+    NotReleaseFile(PathBuf),
+    /// Files of several releases at once.
+    #[error("these are files of more than one release: add them one by one")]
+    OneRelease,
+    /// The version is there.
+    #[error("release {0} is there already, and a version never changes")]
+    ReleaseExists(ReleaseVersion),
+    /// No box would take it.
+    #[error("release {version} is older than {newest}: no box would install it")]
+    OlderRelease {
+        version: ReleaseVersion,
+        newest: ReleaseVersion,
+    },
+    /// Too many.
+    #[error("there are {0} releases already: `release remove` the oldest first")]
+    TooManyReleases(usize),
+    /// The version is not there.
+    #[error("there is no release {0}")]
+    NoRelease(ReleaseVersion),
     /// Metadata could not be written as TUF wants it.
     #[error("the repository cannot be written: {0}")]
     Metadata(String),

@@ -4,12 +4,12 @@ use std::{collections::HashMap, path::Path};
 
 use jiff::Timestamp;
 use luxchat_bundle::{
-    Bundle, DirectorySource, MEMBERS_FILE, Members, RepositoryFile, SigningKey, TrustStore, files,
-    write_repository,
+    Bundle, DirectorySource, MEMBERS_FILE, Members, ReleaseFile, RepositoryFile, SigningKey,
+    TrustStore, check_release_file, files, write_repository,
 };
 use tough::{
     TargetName,
-    schema::{Signed, Snapshot, Target, Targets},
+    schema::{Hashes, Signed, Snapshot, Target, Targets},
 };
 
 use crate::{
@@ -52,7 +52,9 @@ impl Authority {
             now,
             vec![self.certificate().clone()],
             self.members().iter().cloned().collect(),
-        )?;
+        )?
+        .with_revoked_vouchers(self.members().revoked_vouchers().to_vec())?;
+        let releases = self.put_releases(folder)?;
         let mut repository = self.roots()?;
         let expires = self.sign_publication(
             number,
@@ -62,7 +64,7 @@ impl Authority {
             now,
             &mut repository,
         )?;
-        write_repository(folder, &repository)?;
+        write_repository(folder, &repository, &releases)?;
         self.set_members(members)?;
         Ok(Publication {
             version: number,
@@ -89,6 +91,10 @@ impl Authority {
         let mut targets = Targets::new(spec(), number, expiry(now, days.targets)?);
         let target = members_target(members);
         targets.add_target(TargetName::new(MEMBERS_FILE).map_err(fault)?, target.1);
+        for file in &self.release_files {
+            let name = TargetName::new(&file.name).map_err(fault)?;
+            targets.add_target(name, release_target(file));
+        }
         let mut expires = self.root_expires().min(targets.expires);
         let targets = sign(targets, &targets_keys)?;
 
@@ -146,7 +152,8 @@ impl Authority {
     }
 }
 
-/// Checks the repository in `folder` as a box would that begins with `trusted_root`.
+/// Checks the repository in `folder` as a box would that begins with `trusted_root`, the files of its
+/// releases included.
 pub async fn verify(folder: &Path, trusted_root: &[u8], now: Timestamp) -> Result<Bundle, Error> {
     let scratch = tempfile::tempdir().map_err(|source| luxchat_bundle::Error::Io {
         action: "create a folder in",
@@ -155,7 +162,24 @@ pub async fn verify(folder: &Path, trusted_root: &[u8], now: Timestamp) -> Resul
     })?;
     let store = TrustStore::create(&scratch.path().join("trust"), trusted_root)?;
     let source = std::sync::Arc::new(DirectorySource::new(folder));
-    Ok(store.update(source, now).await?)
+    let bundle = store.update(source, now).await?;
+    for file in store.releases(now).await?.iter().flat_map(|it| &it.files) {
+        check_release_file(&folder.join(file.path()), file)?;
+    }
+    Ok(bundle)
+}
+
+/// What the targets say of a file of a release.
+fn release_target(file: &ReleaseFile) -> Target {
+    Target {
+        length: file.length,
+        hashes: Hashes {
+            sha256: file.digest.as_bytes().to_vec().into(),
+            _extra: HashMap::new(),
+        },
+        custom: HashMap::new(),
+        _extra: HashMap::new(),
+    }
 }
 
 /// The member list as a file of the repository, named after its digest, and what the targets say

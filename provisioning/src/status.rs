@@ -75,7 +75,7 @@ impl Authority {
 }
 
 /// Keeps a journal entry on its line.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(300)

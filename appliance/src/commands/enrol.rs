@@ -1,8 +1,8 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use luxchat_bundle::Enrolment;
+use luxchat_bundle::{Enrolment, Voucher, VoucherRequest, files};
 use luxchat_store::{Clock, SystemClock};
 
 use crate::{config::Config, data_dir::DataDir, enrolment, say};
@@ -17,9 +17,12 @@ pub struct Arguments {
     /// peers without having to reach the directory first.
     #[arg(long, value_name = "DIR")]
     repository: Option<PathBuf>,
+    /// A voucher that `luxchat-provision voucher` wrote: the answer is asked of the national directory, over the network.
+    #[arg(long, value_name = "FILE", conflicts_with = "answer")]
+    voucher: Option<PathBuf>,
     /// The answer that `luxchat-provision enrol` wrote.
-    #[arg(value_name = "ANSWER")]
-    answer: PathBuf,
+    #[arg(value_name = "ANSWER", required_unless_present = "voucher")]
+    answer: Option<PathBuf>,
 }
 
 /// # Errors
@@ -28,10 +31,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let config = Config::load(&arguments.config)?;
     let data = DataDir::open(&config.data_dir)?;
-    let bytes =
-        std::fs::read(&arguments.answer).with_context(|| arguments.answer.display().to_string())?;
-    let answer =
-        Enrolment::from_json(&bytes).with_context(|| arguments.answer.display().to_string())?;
+    let answer = answer(&arguments, &config, &data)?;
     let now = crate::timestamp(SystemClock.now_ms())?;
     let renewal = enrolment::installed(&data)?.is_some();
     // A renewal may bear a root of trust that only the newest publication links to the one at hand.
@@ -53,4 +53,16 @@ pub fn run(arguments: Arguments) -> Result<()> {
     );
     say!("restart the box where it is running");
     Ok(())
+}
+
+fn answer(arguments: &Arguments, config: &Config, data: &DataDir) -> Result<Enrolment> {
+    if let Some(path) = &arguments.voucher {
+        let voucher = files::read(path, VoucherRequest::MAX_BYTES)?;
+        let voucher = Voucher::from_json(&voucher).with_context(|| path.display().to_string())?;
+        let clock = Arc::new(SystemClock);
+        return super::block_on(enrolment::redeem(config, data, voucher, clock));
+    }
+    let path = arguments.answer.as_ref().context("no answer given")?;
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    Enrolment::from_json(&bytes).with_context(|| path.display().to_string())
 }

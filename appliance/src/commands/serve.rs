@@ -14,7 +14,9 @@ use crate::{
     config::Config,
     lifecycle::{asked_to_stop, notify_ready, notify_stopping},
     listeners::Inherited,
-    logging, sandbox,
+    logging,
+    releases::Releases,
+    sandbox,
 };
 
 /// How often a box that waits to serve looks whether it may.
@@ -39,6 +41,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let mut inherited = Inherited::from_env()?;
     let mut config = Config::load(&arguments.config)?;
     config.thumbnailer = Some(thumbnailer::program());
+    config.release = Releases::running();
     logging::start(&config.log.filter)?;
     sandbox::harden();
     super::block_on(async move {

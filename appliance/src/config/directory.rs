@@ -9,4 +9,11 @@ pub struct Directory {
     /// The folder that `luxchat-provision publish` writes, or that a technician copies it to. Looked at every few
     /// seconds; only what verifies and is newer is served.
     pub publication: PathBuf,
+    /// Whether boxes that bring a voucher of the authority are enrolled by this box.
+    #[serde(default = "yes")]
+    pub vouchers: bool,
+}
+
+fn yes() -> bool {
+    true
 }

@@ -18,6 +18,7 @@ mod sample;
 mod server_notices;
 mod support;
 mod turn;
+mod updates;
 mod user_directory;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ pub use self::{
     server_notices::ServerNotices,
     support::Support,
     turn::Turn,
+    updates::Updates,
     user_directory::UserDirectory,
 };
 
@@ -112,6 +114,9 @@ pub struct Config {
     /// Health, metrics and status, for this machine alone.
     #[serde(default)]
     pub admin: Admin,
+    /// When a sealed box takes a new release of its operating system.
+    #[serde(default)]
+    pub updates: Updates,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -119,6 +124,9 @@ pub struct Config {
     /// `None`: images are not decoded.
     #[serde(skip)]
     pub thumbnailer: Option<PathBuf>,
+    /// The release that a sealed box runs. Not the site's choice either. `None`: this is no sealed box.
+    #[serde(skip)]
+    pub release: Option<luxchat_bundle::ReleaseVersion>,
 }
 
 /// The local listener for health checks, Prometheus and `status`.

@@ -28,6 +28,12 @@ pub enum Refusal {
         server_name: ServerName,
         serial: Serial,
     },
+    /// The voucher that the certificate came of is revoked.
+    #[error("the voucher {voucher} is revoked by which {server_name} has its certificate")]
+    VoucherRevoked {
+        server_name: ServerName,
+        voucher: Serial,
+    },
     /// The certificate is not valid yet.
     #[error("the certificate of {server_name} is valid only from {from}")]
     NotYetValid {
@@ -67,6 +73,14 @@ impl Members {
             return Err(Refusal::CertificateRevoked {
                 server_name: server_name(),
                 serial: leaf.serial.clone(),
+            });
+        }
+        if let Some(voucher) = &leaf.voucher
+            && self.revoked_vouchers().contains(voucher)
+        {
+            return Err(Refusal::VoucherRevoked {
+                server_name: server_name(),
+                voucher: voucher.clone(),
             });
         }
         let pins = &member.tls.pinned_keys;

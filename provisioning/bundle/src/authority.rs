@@ -5,14 +5,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+    DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::{
-    AuthorityCertificate, CertificateRequest, Error, LeafCertificate, Serial,
-    certificate::certificate_fault, members::check_text,
+    AuthorityCertificate, CertificateRequest, Error, LeafCertificate, Serial, ServerName,
+    certificate::{certificate_fault, voucher_name},
+    members::check_text,
 };
 
 /// From when until when a certificate is valid, both inclusive.
@@ -55,7 +57,8 @@ impl CertificateAuthority {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)
             .map_err(|_| Error::Crypto("make a key"))?;
         let mut params = params(name, validity)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        // One below it: the issuing certificates of vouchers.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
             KeyUsagePurpose::KeyCertSign,
@@ -88,6 +91,48 @@ impl CertificateAuthority {
             certificate,
             issuer,
         })
+    }
+
+    /// Makes an authority below this one that issues certificates for `names` and no others, named after its serial number.
+    pub fn delegate(
+        &self,
+        names: &[ServerName],
+        validity: Validity,
+    ) -> Result<(Serial, Self), Error> {
+        let fault = |error: rcgen::Error| certificate_fault("issuing certificate", error);
+        let id = random_serial()?;
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)
+            .map_err(|_| Error::Crypto("make a key"))?;
+        let not_after = validity.not_after.min(self.certificate.not_after()?);
+        let mut params = params(
+            &voucher_name(&id),
+            Validity {
+                not_after,
+                ..validity
+            },
+        )?;
+        params.serial_number = Some(SerialNumber::from_slice(id.as_bytes()));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: names
+                .iter()
+                .map(|name| GeneralSubtree::DnsName(name.to_string()))
+                .collect(),
+            excluded_subtrees: Vec::new(),
+        });
+        let certificate = params.signed_by(&key, &self.issuer).map_err(fault)?;
+        let delegate = Self {
+            certificate: AuthorityCertificate::from_der(certificate.der().clone())?,
+            issuer: Issuer::new(params, key),
+        };
+        Ok((id, delegate))
+    }
+
+    /// Signs `message` (ECDSA, P-384, SHA-384).
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        rcgen::SigningKey::sign(self.issuer.key(), message).map_err(|_| Error::Crypto("sign"))
     }
 
     /// The authority's certificate.

@@ -12,6 +12,7 @@ use crate::{
     CertificateRequest, Error, Fingerprint, PublicKey, ServerName, SigningKey, SigningKeyId,
     certificate::certificate_fault,
     files::{self, Access},
+    sealing,
 };
 
 const TLS_KEY_FILE: &str = "tls.key";
@@ -113,6 +114,12 @@ impl BoxKeys {
         params.subject_alt_names = vec![SanType::DnsName(name)];
         let request = params.serialize_request(&self.tls).map_err(fault)?;
         CertificateRequest::from_der(request.der())
+    }
+
+    /// Opens what was sealed for the TLS key.
+    pub(crate) fn open_sealed(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let own = Zeroizing::new(self.tls.serialize_der());
+        sealing::open(&own, context, sealed)
     }
 
     /// Signs with the TLS key.

@@ -6,12 +6,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509CertificationRequest};
+use x509_parser::prelude::{
+    FromDer, GeneralName, X509Certificate, X509CertificationRequest, X509Name,
+};
 
 use crate::{Error, Fingerprint, Serial, ServerName, text_form::text_form};
 
 /// The largest PEM text of one certificate or request, in bytes.
 const MAX_PEM: usize = 16 * 1024;
+const VOUCHER: &str = "voucher ";
 
 /// What a member's certificate says. It names one Matrix server and serves both ends of a
 /// connection.
@@ -30,6 +33,8 @@ pub struct Leaf {
     /// SHA-256 of the SubjectPublicKeyInfo: stays the same when a certificate is renewed for the
     /// same key.
     pub key_fingerprint: Fingerprint,
+    /// The voucher that it came of, if it did.
+    pub voucher: Option<Serial>,
 }
 
 impl Leaf {
@@ -62,8 +67,26 @@ impl Leaf {
             not_after: timestamp(validity.not_after.timestamp())?,
             fingerprint: Fingerprint::of(der),
             key_fingerprint: Fingerprint::of(certificate.public_key().raw),
+            voucher: voucher_of(certificate.issuer()),
         })
     }
+}
+
+/// How the issuing certificate of a voucher is called. That the name is right follows from the chain: the authority gives no
+/// other certificate such a name.
+pub(crate) fn voucher_name(id: &Serial) -> String {
+    format!("{VOUCHER}{id}")
+}
+
+fn voucher_of(issuer: &X509Name<'_>) -> Option<Serial> {
+    let mut names = issuer.iter_common_name();
+    names
+        .next()?
+        .as_str()
+        .ok()?
+        .strip_prefix(VOUCHER)?
+        .parse()
+        .ok()
 }
 
 /// A member's certificate and what it says. Its text form is PEM.
@@ -93,17 +116,19 @@ impl LeafCertificate {
 
     /// Whether `authority` signed this certificate.
     pub fn is_signed_by(&self, authority: &AuthorityCertificate) -> bool {
-        let (Ok(certificate), Ok(issuer)) = (
-            parse_certificate(&self.der),
-            parse_certificate(&authority.0),
-        ) else {
-            return false;
-        };
-        certificate.issuer() == issuer.subject()
-            && certificate
-                .verify_signature(Some(issuer.public_key()))
-                .is_ok()
+        is_signed_by(&self.der, authority)
     }
+}
+
+fn is_signed_by(der: &[u8], authority: &AuthorityCertificate) -> bool {
+    let (Ok(certificate), Ok(issuer)) = (parse_certificate(der), parse_certificate(&authority.0))
+    else {
+        return false;
+    };
+    certificate.issuer() == issuer.subject()
+        && certificate
+            .verify_signature(Some(issuer.public_key()))
+            .is_ok()
 }
 
 impl FromStr for LeafCertificate {
@@ -156,6 +181,29 @@ impl AuthorityCertificate {
     pub(crate) fn is_for_key(&self, public_key: &[u8]) -> bool {
         parse_certificate(&self.0)
             .is_ok_and(|it| *it.public_key().subject_public_key.data == *public_key)
+    }
+
+    /// Whether `authority` signed this certificate.
+    pub fn is_signed_by(&self, authority: &Self) -> bool {
+        is_signed_by(&self.0, authority)
+    }
+
+    /// Whether `signature` (ECDSA, P-384, SHA-384) was made over `message` with its key.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm = &ring::signature::ECDSA_P384_SHA384_ASN1;
+        parse_certificate(&self.0).is_ok_and(|certificate| {
+            let key = &certificate.public_key().subject_public_key.data;
+            ring::signature::UnparsedPublicKey::new(algorithm, key)
+                .verify(message, signature)
+                .is_ok()
+        })
+    }
+
+    /// Its serial number.
+    pub(crate) fn serial(&self) -> Result<Serial, Error> {
+        Serial::from_bytes(parse_certificate(&self.0)?.raw_serial()).ok_or_else(|| {
+            certificate_fault("authority certificate", "its serial number is out of range")
+        })
     }
 
     /// Until when it may sign and is accepted.
@@ -246,6 +294,11 @@ impl CertificateRequest {
     /// SHA-256 of the SubjectPublicKeyInfo.
     pub fn key_fingerprint(&self) -> Fingerprint {
         self.key_fingerprint
+    }
+
+    /// The public key, an uncompressed point.
+    pub(crate) fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     /// Whether `signature` was made over `message` with the key in this request.

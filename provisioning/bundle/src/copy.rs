@@ -25,13 +25,20 @@ const MAX_VERIFICATION: Duration = Duration::from_hours(1);
 
 /// Puts the files of a repository into `folder`, in place of the one that may be there. Whoever
 /// reads the folder meanwhile, or after an interruption, finds the old repository or the new one.
-pub fn write_repository(folder: &Path, repository: &[RepositoryFile]) -> Result<(), Error> {
+/// Of the large files, those under `beside` (paths inside the repository) are there already and stay.
+pub fn write_repository(
+    folder: &Path,
+    repository: &[RepositoryFile],
+    beside: &[String],
+) -> Result<(), Error> {
     files::create_folder(&folder.join("metadata"))?;
     files::create_folder(&folder.join("targets"))?;
     let copy = Copy {
         folder: folder.to_owned(),
     };
-    copy.standing()?.replace(folder, repository)
+    let mut standing = copy.standing()?;
+    standing.targets.extend_from_slice(beside);
+    standing.replace(folder, repository)
 }
 
 /// A folder with the root of trust and a repository.

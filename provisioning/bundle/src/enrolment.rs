@@ -1,6 +1,7 @@
 //! What the national authority answers to a signing request.
 
 use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,8 +24,11 @@ pub struct Enrolment {
     pub issued_at: Timestamp,
     /// The box's certificate.
     pub certificate: LeafCertificate,
-    /// The authority that signed it.
+    /// The authority that it chains to.
     pub authority: AuthorityCertificate,
+    /// The issuing certificate between the two, if it came of a voucher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<AuthorityCertificate>,
     /// The root of trust, a TUF root as JSON text.
     pub trusted_root: String,
     /// Where new repositories are fetched, if there is a directory yet and it is not the box
@@ -57,9 +61,25 @@ impl Enrolment {
             issued_at,
             certificate,
             authority,
+            issuer: None,
             trusted_root,
             directory,
         }
+    }
+
+    /// With an issuing certificate between the authority and the box's.
+    #[must_use]
+    pub(crate) fn issued_by(mut self, issuer: AuthorityCertificate) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+
+    /// The certificates that the box shows: its own, and what leads from it to the authority.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let issuer = self.issuer.iter().map(|it| it.der().clone());
+        std::iter::once(self.certificate.der().clone())
+            .chain(issuer)
+            .collect()
     }
 
     /// Reads an answer. Whether it is right for a box, [`Enrolment::check`] tells.
@@ -103,7 +123,12 @@ impl Enrolment {
         if leaf.key_fingerprint != keys.tls_key_fingerprint() {
             return Err(Error::OtherKey);
         }
-        if !self.certificate.is_signed_by(&self.authority) {
+        let issuer = self.issuer.as_ref().unwrap_or(&self.authority);
+        let issuer_is_right = self
+            .issuer
+            .as_ref()
+            .is_none_or(|issuer| issuer.is_signed_by(&self.authority));
+        if !issuer_is_right || !self.certificate.is_signed_by(issuer) {
             return Err(Error::Signature {
                 document: "certificate",
                 by: "the authority".to_owned(),

@@ -20,6 +20,12 @@ pub enum Error {
     /// Not a certificate serial number in hexadecimal.
     #[error("{0:?} is not a certificate serial number (up to 40 hexadecimal digits)")]
     Serial(String),
+    /// Not hours of a day.
+    #[error("{0:?} is not a window: write hours in UTC as 02:00-05:00, or always, or never")]
+    Window(String),
+    /// A release that cannot be one.
+    #[error("{0}")]
+    Release(String),
     /// Not a Matrix signing key id.
     #[error("{0:?} is not a Matrix signing key id: write ed25519:version")]
     SigningKeyId(String),
@@ -61,6 +67,9 @@ pub enum Error {
     /// A certificate for another key than the box holds.
     #[error("the certificate in the enrolment is for another key than the one this box made")]
     OtherKey,
+    /// An order of the authority that this box does not follow.
+    #[error("the order is refused: {why}")]
+    Order { why: String },
     /// Something is already where a new file should go.
     #[error("{} exists already and is not overwritten", .0.display())]
     Exists(PathBuf),

@@ -86,12 +86,15 @@ fn write_beside(path: &Path, bytes: &[u8], access: Access) -> Result<NamedTempFi
     Ok(file)
 }
 
-/// Makes the name in the folder as durable as the bytes are.
-fn sync_parent(path: &Path) -> Result<(), Error> {
-    let folder = folder_of(path);
-    File::open(&folder)
+/// Makes the names in a folder as durable as the bytes are.
+pub fn sync_folder(folder: &Path) -> Result<(), Error> {
+    File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(|source| io_error("write", &folder, source))
+        .map_err(|source| io_error("write", folder, source))
+}
+
+fn sync_parent(path: &Path) -> Result<(), Error> {
+    sync_folder(&folder_of(path))
 }
 
 fn folder_of(path: &Path) -> PathBuf {

@@ -22,6 +22,16 @@ impl Fingerprint {
         Self(out)
     }
 
+    /// A SHA-256 digest that was made elsewhere. `None` if it has another length.
+    pub fn from_digest(digest: &[u8]) -> Option<Self> {
+        digest.try_into().ok().map(Self)
+    }
+
+    /// The digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The fingerprint in groups of four digits, for people to read to each other.
     pub fn read_aloud(&self) -> String {
         let hex = self.to_string();

@@ -19,6 +19,10 @@ mod error;
 pub mod files;
 mod identifiers;
 mod members;
+mod order;
+mod release_folder;
+mod releases;
+mod sealing;
 mod server_name;
 mod signing_key;
 mod signing_request;
@@ -28,6 +32,8 @@ mod transport;
 mod trust_store;
 mod update_error;
 mod verification;
+mod voucher;
+mod window;
 
 pub use admission::Refusal;
 pub use authority::{CertificateAuthority, Validity};
@@ -40,6 +46,11 @@ pub use identifiers::{Fingerprint, PublicKey, Serial, SigningKeyId};
 pub use members::{
     MAX_MEMBERS_BYTES, MEMBERS_FILE, Member, Members, OldSigningKey, Role, Status, TlsIdentity,
 };
+pub use order::{Action, Order, OrderDetails};
+pub use release_folder::{Naming, PIECE_BYTES, ReleaseFolder, check_release_file, digest};
+pub use releases::{
+    MAX_RELEASE_FILE_BYTES, MAX_RELEASES, Release, ReleaseFile, ReleasePart, ReleaseVersion,
+};
 pub use server_name::{Endpoint, ServerName};
 pub use signing_key::SigningKey;
 pub use signing_request::{RequestDetails, SigningRequest};
@@ -47,3 +58,7 @@ pub use source::{DirectorySource, Source, SourceError, SourceFuture};
 pub use transport::RepositoryFile;
 pub use trust_store::{Bundle, TrustStore};
 pub use update_error::UpdateError;
+pub use voucher::{
+    MAX_VOUCHER_NAMES, MAX_VOUCHER_USES, Voucher, VoucherDetails, VoucherRefusal, VoucherRequest,
+};
+pub use window::Window;

@@ -33,6 +33,7 @@ pub struct Members {
     authorities: Vec<AuthorityCertificate>,
     /// Sorted by server name.
     list: Vec<Member>,
+    revoked_vouchers: Vec<Serial>,
 }
 
 /// One server of the nation.
@@ -135,7 +136,19 @@ impl Members {
             issued_at,
             authorities,
             list: members,
+            revoked_vouchers: Vec::new(),
         })
+    }
+
+    /// The list with these vouchers withdrawn, and every certificate that came of them.
+    pub fn with_revoked_vouchers(mut self, vouchers: Vec<Serial>) -> Result<Self, Error> {
+        check_count(
+            "list of revoked vouchers",
+            vouchers.len(),
+            MAX_REVOKED_SERIALS,
+        )?;
+        self.revoked_vouchers = vouchers;
+        Ok(self)
     }
 
     /// The list as of `issued_at` with `member` on it, in place of one with the same name.
@@ -143,7 +156,8 @@ impl Members {
         let mut list = self.list.clone();
         list.retain(|it| it.server_name != member.server_name);
         list.push(member);
-        Self::new(issued_at, self.authorities.clone(), list)
+        Self::new(issued_at, self.authorities.clone(), list)?
+            .with_revoked_vouchers(self.revoked_vouchers.clone())
     }
 
     /// Reads a document of at most [`MAX_MEMBERS_BYTES`].
@@ -164,6 +178,11 @@ impl Members {
     /// The certificate authorities that members' certificates must chain to.
     pub fn authorities(&self) -> &[AuthorityCertificate] {
         &self.authorities
+    }
+
+    /// The vouchers that the authority has withdrawn.
+    pub fn revoked_vouchers(&self) -> &[Serial] {
+        &self.revoked_vouchers
     }
 
     /// Everybody on the list, sorted by server name, whatever their status.
@@ -248,6 +267,8 @@ struct Document {
     issued_at: Timestamp,
     authorities: Vec<AuthorityCertificate>,
     members: Vec<Member>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked_vouchers: Vec<Serial>,
 }
 
 impl TryFrom<Document> for Members {
@@ -255,7 +276,8 @@ impl TryFrom<Document> for Members {
 
     fn try_from(document: Document) -> Result<Self, Error> {
         crate::document::check_format("member list", document.format, FORMAT)?;
-        Self::new(document.issued_at, document.authorities, document.members)
+        Self::new(document.issued_at, document.authorities, document.members)?
+            .with_revoked_vouchers(document.revoked_vouchers)
     }
 }
 
@@ -266,6 +288,7 @@ impl From<Members> for Document {
             issued_at: members.issued_at,
             authorities: members.authorities,
             members: members.list,
+            revoked_vouchers: members.revoked_vouchers,
         }
     }
 }

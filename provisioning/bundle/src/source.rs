@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
 };
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 /// What [`Source::fetch`] returns.
 pub type SourceFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, SourceError>> + Send + 'a>>;
@@ -19,6 +19,13 @@ pub trait Source: Debug + Send + Sync + 'static {
     /// Delivers the file at `path` inside the repository, such as `metadata/timestamp.json`. Must
     /// give up with an error once the file proves longer than `limit` bytes.
     fn fetch<'a>(&'a self, path: &'a str, limit: u64) -> SourceFuture<'a>;
+
+    /// Delivers at most `length` bytes of a large file, those from `from` on. Only release files
+    /// are fetched so; a source of metadata alone has none.
+    fn fetch_part<'a>(&'a self, path: &'a str, from: u64, length: u64) -> SourceFuture<'a> {
+        let (_, _, _) = (path, from, length);
+        Box::pin(async { Err(SourceError::NotFound) })
+    }
 }
 
 /// Why a file was not delivered.
@@ -53,12 +60,37 @@ impl Source for DirectorySource {
         Box::pin(async move {
             read_bounded(&self.0.join(path), limit)
                 .await
-                .map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound => SourceError::NotFound,
-                    _ => SourceError::Failed(format!("{}: {error}", self.0.join(path).display())),
-                })
+                .map_err(|error| self.failure(path, &error))
         })
     }
+
+    fn fetch_part<'a>(&'a self, path: &'a str, from: u64, length: u64) -> SourceFuture<'a> {
+        Box::pin(async move {
+            read_part(&self.0.join(path), from, length)
+                .await
+                .map_err(|error| self.failure(path, &error))
+        })
+    }
+}
+
+impl DirectorySource {
+    fn failure(&self, path: &str, error: &io::Error) -> SourceError {
+        match error.kind() {
+            io::ErrorKind::NotFound => SourceError::NotFound,
+            _ => SourceError::Failed(format!("{}: {error}", self.0.join(path).display())),
+        }
+    }
+}
+
+async fn read_part(path: &Path, from: u64, length: u64) -> io::Result<Vec<u8>> {
+    if !tokio::fs::metadata(path).await?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut file = tokio::fs::File::open(path).await?;
+    file.seek(io::SeekFrom::Start(from)).await?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).await?;
+    Ok(bytes)
 }
 
 async fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {

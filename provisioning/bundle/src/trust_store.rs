@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::{
-    DirectorySource, Error, Members, RepositoryFile, Source, UpdateError,
+    DirectorySource, Error, Fingerprint, Members, Order, Release, RepositoryFile, ServerName,
+    Source, UpdateError,
     copy::Copy,
     transport::{MAX_METADATA_BYTES, Recorder},
-    verification::{precedes, root_version, verify},
+    verification::{holders, precedes, root_version, verify},
 };
 
 /// A verified repository, as far as a box needs it.
@@ -68,6 +69,21 @@ impl TrustStore {
     /// # Errors
     /// Among others [`UpdateError::Expired`], if it has expired by `now`.
     pub async fn current(&self, now: Timestamp) -> Result<Option<Bundle>, UpdateError> {
+        let current = self.verify_current(now).await?;
+        Ok(current.map(|(bundle, _)| bundle))
+    }
+
+    /// The releases of the box's operating system that the last good repository names, verified
+    /// anew like [`TrustStore::current`], oldest first.
+    pub async fn releases(&self, now: Timestamp) -> Result<Vec<Release>, UpdateError> {
+        let current = self.verify_current(now).await?;
+        Ok(current.map(|(_, releases)| releases).unwrap_or_default())
+    }
+
+    async fn verify_current(
+        &self,
+        now: Timestamp,
+    ) -> Result<Option<(Bundle, Vec<Release>)>, UpdateError> {
         let _one_at_a_time = self.verifying.lock().await;
         if !self.copy.is_there() {
             return Ok(None);
@@ -98,7 +114,7 @@ impl TrustStore {
             .put_before(scratch.path())
             .map_err(UpdateError::Store)?;
         let recorder = Recorder::new(Arc::clone(&source));
-        let bundle = verify(&root, &recorder, scratch.path(), now).await?;
+        let (bundle, _) = verify(&root, &recorder, scratch.path(), now).await?;
         let mut fetched = recorder.files();
         fetched.extend(self.earlier_roots(&*source).await);
         let folder: PathBuf = self.folder().to_owned();
@@ -113,6 +129,22 @@ impl TrustStore {
     /// hands it over comes from the same authority.
     pub fn knows_root(&self, root: &[u8]) -> bool {
         self.copy.knows_root(root)
+    }
+
+    /// Whether the box of that name and key must follow `order`: whether the holders that the newest root of trust names
+    /// have signed it.
+    ///
+    /// # Errors
+    /// Why it need not.
+    pub fn check_order(
+        &self,
+        order: &Order,
+        server_name: &ServerName,
+        key: Fingerprint,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (keys, threshold) = holders(&self.copy.newest_root()?)?;
+        order.check(server_name, key, &keys, threshold, now)
     }
 
     /// The roots of trust up to the one that this box was given. It has no use for them, but those

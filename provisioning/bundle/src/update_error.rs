@@ -47,6 +47,9 @@ pub enum UpdateError {
     /// The signed member list is not usable.
     #[error("the repository is signed, but its member list is not usable: {0}")]
     Members(#[source] Error),
+    /// The signed list of releases is not usable.
+    #[error("the repository is signed, but its releases are not usable: {0}")]
+    Releases(#[source] Error),
     /// The source did not deliver.
     #[error("the repository cannot be fetched: {0}")]
     Fetch(String),

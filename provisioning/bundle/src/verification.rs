@@ -5,12 +5,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use tough::{
     ExpirationEnforcement, IntoVec, Limits, Repository, RepositoryLoader, TargetName,
-    schema::{Root, Signed},
+    schema::{RoleType, Root, Signed, key::Key},
 };
 use url::Url;
 
 use crate::{
-    Bundle, Error, MEMBERS_FILE, Members, UpdateError,
+    Bundle, Error, MEMBERS_FILE, Members, PublicKey, Release, UpdateError,
     transport::{BASE, MAX_METADATA_BYTES, Recorder},
 };
 
@@ -27,7 +27,7 @@ pub(crate) async fn verify(
     recorder: &Recorder,
     scratch: &Path,
     now: Timestamp,
-) -> Result<Bundle, UpdateError> {
+) -> Result<(Bundle, Vec<Release>), UpdateError> {
     let from_tough = |error| UpdateError::from_tough(error, |role| recorder.signatures(role));
     let repository = RepositoryLoader::new(&root, base("metadata/")?, base("targets/")?)
         .transport(recorder.clone())
@@ -56,12 +56,15 @@ pub(crate) async fn verify(
     let members = Members::from_json(&bytes).map_err(UpdateError::Members)?;
     // A box whose clock has lost the time is at least not before the list was written.
     let expires = check_expiry(&repository, now.max(members.issued_at()))?;
-    Ok(Bundle {
+    let releases =
+        Release::in_targets(&repository.targets().signed).map_err(UpdateError::Releases)?;
+    let bundle = Bundle {
         members,
         version: repository.timestamp().signed.version.get(),
         root_version: repository.root().signed.version.get(),
         expires,
-    })
+    };
+    Ok((bundle, releases))
 }
 
 /// The version of a root of trust.
@@ -79,6 +82,21 @@ pub(crate) fn precedes(older: &[u8], newer: &[u8]) -> bool {
     };
     older.signed.version.get() + 1 == newer.signed.version.get()
         && older.signed.verify_role(&newer).is_ok()
+}
+
+/// Those who say who is a member, as a root of trust names them, and how many of them must sign.
+pub(crate) fn holders(root: &[u8]) -> Result<(Vec<PublicKey>, u64), Error> {
+    let root = parse_root(root)?.signed;
+    let keys = root.keys(RoleType::Targets);
+    let public = |key: &Key| match key {
+        Key::Ed25519 { keyval, .. } => <[u8; 32]>::try_from(&*keyval.public)
+            .ok()
+            .map(PublicKey::from_bytes),
+        _ => None,
+    };
+    let threshold = root.roles.get(&RoleType::Targets);
+    let threshold = threshold.map_or(1, |role| role.threshold.get());
+    Ok((keys.filter_map(public).collect(), threshold))
 }
 
 fn parse_root(bytes: &[u8]) -> Result<Signed<Root>, Error> {

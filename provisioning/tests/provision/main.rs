@@ -8,5 +8,7 @@ mod ceremony;
 mod command_line;
 mod malformed;
 mod nation;
+mod orders;
+mod releases;
 mod repository;
 mod rotation;

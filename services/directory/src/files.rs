@@ -1,5 +1,7 @@
 //! Which files there are in a repository.
 
+use luxchat_bundle::ReleasePart;
+
 /// What kind of file a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -7,6 +9,8 @@ pub(crate) enum Kind {
     Changing,
     /// Named after its version or digest: never changes.
     Lasting,
+    /// A part of a release: large, and never changes either.
+    Release,
 }
 
 /// The kind of file that `part/name` is. `None` for everything that a repository does not hold,
@@ -21,8 +25,13 @@ pub(crate) fn kind(part: &str, name: &str) -> Option<Kind> {
         }
         "targets" => {
             let (digest, target) = name.split_once('.')?;
-            let known = target == luxchat_bundle::MEMBERS_FILE;
-            (known && is_digest(digest)).then_some(Kind::Lasting)
+            if !is_digest(digest) {
+                return None;
+            }
+            if target == luxchat_bundle::MEMBERS_FILE {
+                return Some(Kind::Lasting);
+            }
+            ReleasePart::of(target).map(|_| Kind::Release)
         }
         _ => None,
     }
@@ -48,6 +57,7 @@ mod tests {
     fn only_the_names_of_a_repository_are_known() {
         let digest = "0123456789abcdef".repeat(4);
         let members = format!("{digest}.members.json");
+        let kernel = format!("{digest}.luxchat_0.2.0.efi");
         for (part, name, expected) in [
             ("metadata", "timestamp.json", Kind::Changing),
             ("metadata", "1.root.json", Kind::Lasting),
@@ -58,6 +68,7 @@ mod tests {
             ),
             ("metadata", "20.targets.json", Kind::Lasting),
             ("targets", members.as_str(), Kind::Lasting),
+            ("targets", kernel.as_str(), Kind::Release),
         ] {
             assert_eq!(kind(part, name), Some(expected), "{part}/{name}");
         }
@@ -83,6 +94,9 @@ mod tests {
             ("targets", &members.to_uppercase()),
             ("targets", &members[1..]),
             ("targets", &format!("{digest}.other.json")),
+            ("targets", &format!("{digest}.luxchat_../1.efi")),
+            ("targets", "luxchat_0.2.0.efi"),
+            ("metadata", &kernel),
             ("", "timestamp.json"),
             (".", "root.json"),
             ("..", "timestamp.json"),

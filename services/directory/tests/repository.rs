@@ -10,7 +10,10 @@ use axum::{Router, body::Body};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
-use luxchat_bundle::{DirectorySource, Source, SourceError, SourceFuture, TrustStore, UpdateError};
+use luxchat_bundle::{
+    DirectorySource, Naming, ReleaseFolder, Source, SourceError, SourceFuture, TrustStore,
+    UpdateError,
+};
 use luxchat_directory::{REPOSITORY_PATH, repository};
 use luxchat_provision::{Authority, KeyCost, Plan, Quorum, SamePassphrase, Settings};
 use tower::ServiceExt;
@@ -158,6 +161,60 @@ async fn nothing_but_the_repository_can_be_read() {
     );
 }
 
+#[tokio::test]
+async fn releases_are_served_in_pieces() {
+    let mut nation = Nation::new();
+    nation.publish_release().await;
+    let store = nation.trust_store("box");
+    let source: Arc<dyn Source> = Arc::new(Peer(nation.router.clone()));
+    store.update(Arc::clone(&source), now()).await.unwrap();
+    let release = store.releases(now()).await.unwrap().remove(0);
+    let folder = ReleaseFolder::new(nation.path("fetched"));
+    folder
+        .fetch(&release, &*source, Naming::Plain)
+        .await
+        .unwrap();
+    let root = &release.files[0];
+    let built = std::fs::read(nation.path(&root.name)).unwrap();
+    let fetched = std::fs::read(folder.path().join(&root.name)).unwrap();
+    assert!(fetched == built, "the root file system came out different");
+
+    let path = root.path();
+    let answer = nation.get_range(&path, Some("bytes=10-19")).await;
+    assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT);
+    let range = format!("bytes 10-19/{ROOT_BYTES}");
+    assert_eq!(answer.headers()[header::CONTENT_RANGE], range);
+    assert_eq!(body(answer).await, built[10..20]);
+    // No more at once than a few pieces, however much is asked for.
+    let answer = nation.get_range(&path, Some("bytes=0-")).await;
+    assert_eq!(body(answer).await.len(), 4 * 1024 * 1024);
+    let answer = nation
+        .get_range(&path, Some("bytes=4194304-9999999999"))
+        .await;
+    assert_eq!(body(answer).await, built[4 * 1024 * 1024..]);
+
+    let beyond = format!("bytes={ROOT_BYTES}-");
+    let answer = nation.get_range(&path, Some(&beyond)).await;
+    assert_eq!(answer.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    for odd in [
+        None,
+        Some("bytes=9-1"),
+        Some("bytes=-5"),
+        Some("lines=1-2"),
+        Some("bytes=0-1,4-5"),
+        Some("bytes=18446744073709551615-"),
+    ] {
+        let answer = nation.get_range(&path, odd).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{odd:?}");
+    }
+    let other = path.replace("luxchat_2_", "luxchat_3_");
+    let answer = nation.get_range(&other, Some("bytes=0-9")).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}
+
+/// What is served at once, and then some.
+const ROOT_BYTES: u64 = 4 * 1024 * 1024 + 1000;
+
 /// An authority and a directory.
 struct Nation {
     folder: tempfile::TempDir,
@@ -185,7 +242,7 @@ impl Nation {
         let directory = TrustStore::create(&folder.path().join("directory"), &root).unwrap();
         let directory = Arc::new(directory);
         Self {
-            router: repository(Arc::clone(&directory)),
+            router: repository(Arc::clone(&directory), &folder.path().join("repository")),
             folder,
             authority,
             directory,
@@ -220,6 +277,27 @@ impl Nation {
         self.import(self.path("repository"), now).await
     }
 
+    /// Publishes release 2, of which the root file system is a piece and a half long.
+    async fn publish_release(&mut self) {
+        let uuid = "0123abcd-0123-4567-89ab-0123456789ab";
+        let files = [
+            (format!("luxchat_2_{uuid}.root"), ROOT_BYTES),
+            (format!("luxchat_2_{uuid}.verity"), 10),
+            ("luxchat_2.efi".to_owned(), 20),
+        ];
+        let files = files.map(|(name, length)| {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            std::fs::write(self.path(&name), bytes).unwrap();
+            self.path(&name)
+        });
+        self.authority.add_release(&files, now()).unwrap();
+        self.publish_and_import(now()).await.unwrap();
+    }
+
+    async fn get_range(&self, path: &str, range: Option<&str>) -> Response<Body> {
+        get_range(&self.router, path, range).await
+    }
+
     async fn get(&self, path: &str) -> Response<Body> {
         get(&self.router, path, None).await
     }
@@ -244,6 +322,26 @@ impl Source for Peer {
             }
         })
     }
+
+    fn fetch_part<'a>(&'a self, path: &'a str, from: u64, length: u64) -> SourceFuture<'a> {
+        Box::pin(async move {
+            let range = format!("bytes={from}-{}", from + length - 1);
+            let answer = get_range(&self.0, path, Some(&range)).await;
+            match answer.status() {
+                StatusCode::PARTIAL_CONTENT => Ok(body(answer).await),
+                other => Err(SourceError::Failed(other.to_string())),
+            }
+        })
+    }
+}
+
+async fn get_range(router: &Router, path: &str, range: Option<&str>) -> Response<Body> {
+    let mut request = Request::get(format!("{REPOSITORY_PATH}/{path}"));
+    if let Some(range) = range {
+        request = request.header(header::RANGE, range);
+    }
+    let request = request.body(Body::empty()).unwrap();
+    router.clone().oneshot(request).await.unwrap()
 }
 
 async fn get(router: &Router, path: &str, known: Option<&str>) -> Response<Body> {

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use axum::Router;
 use axum::body::Body;
 use luxchat_bundle::{Bundle, Leaf};
 use luxchat_store::{Clock, Store};
@@ -229,6 +230,18 @@ impl Federation {
             self.membership().clone(),
             Arc::clone(self.shared.store.clock()),
         ))
+    }
+
+    /// Like [`mutual_tls`](Self::mutual_tls), and lets boxes that have no certificate yet reach `office`, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When TLS 1.3 is not to be had.
+    pub fn mutual_tls_with_enrolment(&self, office: Router) -> Result<Option<MutualTls>> {
+        let (Some(tls), Some(listening)) = (self.shared.tls.as_ref(), self.mutual_tls()) else {
+            return Ok(None);
+        };
+        Ok(Some(listening.with_enrolment(tls, office)?))
     }
 
     /// The signed repository as the national directory serves it. `enrolled` is what the box was told of it at

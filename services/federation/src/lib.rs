@@ -3,6 +3,7 @@
 mod client;
 mod conduct;
 mod config;
+mod enrol;
 mod error;
 mod federation;
 mod identity;
@@ -24,6 +25,7 @@ pub use self::{
     client::{FederationAuth, FederationPath},
     conduct::{Conduct, Offence, Offender, Refusal, Standing},
     config::{ClientCertificates, Config, PlainPeer, PlainPeers},
+    enrol::{EnrolError, enrol},
     error::{Error, Result},
     federation::Federation,
     identity::{Identity, TlsIdentity},

@@ -93,9 +93,15 @@ impl RepositorySource {
         &self,
         directory: &ServerName,
         path: &str,
+        part: Option<(u64, u64)>,
         limit: u64,
     ) -> Result<http::Response<Bytes>> {
-        let request = http::Request::get(format!("https://{directory}{BASE}/{path}"))
+        let mut request = http::Request::get(format!("https://{directory}{BASE}/{path}"));
+        if let Some((from, length)) = part {
+            let to = from.saturating_add(length).saturating_sub(1);
+            request = request.header(http::header::RANGE, format!("bytes={from}-{to}"));
+        }
+        let request = request
             .body(Bytes::new())
             .map_err(|error| Error::InvalidRequest(error.to_string()))?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -108,11 +114,20 @@ impl RepositorySource {
             .unwrap_or_else(|_| Err(Error::Timeout(directory.to_owned())))
     }
 
-    async fn fetch_from_any(&self, path: &str, limit: u64) -> Result<Vec<u8>, SourceError> {
+    async fn fetch_from_any(
+        &self,
+        path: &str,
+        part: Option<(u64, u64)>,
+        limit: u64,
+    ) -> Result<Vec<u8>, SourceError> {
+        let wanted = match part {
+            Some(_) => StatusCode::PARTIAL_CONTENT,
+            None => StatusCode::OK,
+        };
         let mut last = SourceError::Failed("no directory is known".to_owned());
         for directory in self.directories() {
-            last = match self.fetch_from(&directory, path, limit).await {
-                Ok(answer) if answer.status().is_success() => return Ok(answer.into_body().into()),
+            last = match self.fetch_from(&directory, path, part, limit).await {
+                Ok(answer) if answer.status() == wanted => return Ok(answer.into_body().into()),
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => SourceError::NotFound,
                 Ok(answer) => SourceError::Failed(format!("{directory}: {}", answer.status())),
                 Err(error) => SourceError::Failed(error.to_string()),
@@ -125,12 +140,16 @@ impl RepositorySource {
 
 impl Source for RepositorySource {
     fn fetch<'a>(&'a self, path: &'a str, limit: u64) -> SourceFuture<'a> {
-        Box::pin(self.fetch_from_any(path, limit))
+        Box::pin(self.fetch_from_any(path, None, limit))
+    }
+
+    fn fetch_part<'a>(&'a self, path: &'a str, from: u64, length: u64) -> SourceFuture<'a> {
+        Box::pin(self.fetch_from_any(path, Some((from, length)), length))
     }
 }
 
 /// A list with the enrolled directory alone.
-fn list_of(enrolled: EnrolledDirectory, now: Timestamp) -> Result<Bundle> {
+pub(crate) fn list_of(enrolled: EnrolledDirectory, now: Timestamp) -> Result<Bundle> {
     let directory = Member {
         server_name: enrolled.pointer.server_name,
         display_name: String::new(),

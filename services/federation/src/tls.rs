@@ -9,6 +9,7 @@ mod verify;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use luxchat_bundle::Bundle;
 use luxchat_store::Clock;
 use rustls::{
     ClientConfig, ServerConfig,
@@ -25,6 +26,10 @@ use crate::{Error, Membership, Result, TlsIdentity};
 
 pub(crate) use self::connections::{Connections, PeerStream};
 pub use self::handshake::MutualTls;
+
+/// What a box that has no certificate yet asks to speak (ALPN): who asks for it is asked for no certificate, and reaches
+/// the directory's office for vouchers and nothing else.
+pub(crate) const ENROLMENT_PROTOCOL: &[u8] = b"luxchat-enrolment/1";
 
 /// Both ends of this server's connections.
 #[derive(Clone)]
@@ -62,6 +67,24 @@ impl Tls {
             Arc::clone(&self.provider),
             Arc::clone(&self.certificate),
         )
+    }
+
+    /// This server's side towards boxes that have no certificate yet.
+    ///
+    /// # Errors
+    ///
+    /// When TLS 1.3 is not to be had.
+    pub(crate) fn enrolment(&self) -> Result<Arc<ServerConfig>> {
+        let time = Arc::new(ClockTime(Arc::clone(&self.clock)));
+        let config = ServerConfig::builder_with_details(Arc::clone(&self.provider), time)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| Error::Config(format!("TLS: {error}")))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.certificate) as _);
+        Ok(Arc::new(finish_server(
+            config,
+            vec![ENROLMENT_PROTOCOL.to_vec()],
+        )))
     }
 
     /// Shows another certificate from the next connection on.
@@ -112,16 +135,37 @@ fn server_config(
     certificate: &Arc<OwnCertificate>,
 ) -> Result<ServerConfig> {
     let time = Arc::clone(time) as Arc<dyn TimeProvider>;
-    let mut config = ServerConfig::builder_with_details(Arc::clone(provider), time)
+    let config = ServerConfig::builder_with_details(Arc::clone(provider), time)
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| Error::Config(format!("TLS: {error}")))?
         .with_client_cert_verifier(Arc::clone(verifier) as _)
         .with_cert_resolver(Arc::clone(certificate) as _);
-    config.alpn_protocols = protocols();
+    Ok(finish_server(config, protocols()))
+}
+
+fn finish_server(mut config: ServerConfig, protocols: Vec<Vec<u8>>) -> ServerConfig {
+    config.alpn_protocols = protocols;
     // A resumed session would bring its certificate along without another look at the members list.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(config)
+    config
+}
+
+/// The side of a box that has no certificate yet, towards the directory that `list` names.
+pub(crate) fn anonymous_client(list: Bundle, clock: Arc<dyn Clock>) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(ring::default_provider());
+    let time = Arc::new(ClockTime(Arc::clone(&clock)));
+    let membership = Membership::listed(Some(list));
+    let verifier = PeerVerifier::new(membership, Vec::new(), clock, Arc::clone(&provider));
+    let mut config = ClientConfig::builder_with_details(provider, time)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| Error::Config(format!("TLS: {error}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ENROLMENT_PROTOCOL.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 fn client_config(

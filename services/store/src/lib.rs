@@ -60,6 +60,7 @@ mod to_device;
 mod tx;
 mod unread;
 mod url_previews;
+mod vouchers;
 mod waiting_pdus;
 mod way_back;
 mod writer;
@@ -114,6 +115,7 @@ pub use self::{
     tx::{ReadTx, WriteTx},
     unread::{CountUnread, DefaultRules, Unread, UnreadCount},
     url_previews::UrlPreview,
+    vouchers::VoucherUse,
     waiting_pdus::WaitingPdu,
     way_back::give_up_way_back,
 };

@@ -42,6 +42,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "URL previews",
         include_str!("../migrations/0014_url_previews.sql"),
     ),
+    ("vouchers", include_str!("../migrations/0015_vouchers.sql")),
 ];
 
 /// Brings the database up to date, each migration in its own transaction. What is in it is copied before.

@@ -8,15 +8,16 @@ use luxchat_http::{Accepted, Handshake};
 use luxchat_store::Clock;
 use metrics::counter;
 use ruma::ServerName;
+use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::{Connections, PeerStream, Tls};
-use crate::{Membership, PeerIdentity};
+use super::{Connections, ENROLMENT_PROTOCOL, PeerStream, Tls};
+use crate::{Membership, PeerIdentity, Result as TlsResult};
 
 /// How long, and for how much, a refused peer is listened to.
 const LINGER: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub struct MutualTls {
     connections: Connections,
     membership: Membership,
     clock: Arc<dyn Clock>,
+    enrolment: Option<(Arc<ServerConfig>, Router)>,
 }
 
 impl std::fmt::Debug for MutualTls {
@@ -50,6 +52,49 @@ impl MutualTls {
             connections,
             membership,
             clock,
+            enrolment: None,
+        }
+    }
+
+    /// Lets boxes that have no certificate yet reach `router`, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When TLS 1.3 is not to be had.
+    pub(crate) fn with_enrolment(mut self, tls: &Tls, router: Router) -> TlsResult<Self> {
+        self.enrolment = Some((tls.enrolment()?, router));
+        Ok(self)
+    }
+
+    /// The TLS side of a handshake, and the router for those who asked to be enrolled.
+    async fn accept(
+        &self,
+        connection: TcpStream,
+    ) -> Result<(TlsStream<TcpStream>, Option<Router>), (io::Error, Option<TcpStream>)> {
+        let Some((enrolment, router)) = &self.enrolment else {
+            let accepted = self.acceptor.accept(connection).into_fallible().await;
+            return match accepted {
+                Ok(stream) => Ok((stream, None)),
+                Err((error, connection)) => Err((error, Some(connection))),
+            };
+        };
+        let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), connection);
+        let start = match (&mut acceptor).await {
+            Ok(start) => start,
+            Err(error) => return Err((error, acceptor.take_io())),
+        };
+        let asks = start
+            .client_hello()
+            .alpn()
+            .is_some_and(|mut protocols| protocols.any(|it| it == ENROLMENT_PROTOCOL));
+        let (config, router) = if asks {
+            (enrolment, Some(router.clone()))
+        } else {
+            (self.acceptor.config(), None)
+        };
+        match start.into_stream(Arc::clone(config)).into_fallible().await {
+            Ok(stream) => Ok((stream, router)),
+            Err((error, connection)) => Err((error, Some(connection))),
         }
     }
 
@@ -85,14 +130,25 @@ impl Handshake for MutualTls {
     ) -> io::Result<Accepted<Self::Stream>> {
         let span = info_span!("handshake", %remote);
         async {
-            let accepted = match self.acceptor.accept(connection).into_fallible().await {
+            let (accepted, enrolment) = match self.accept(connection).await {
                 Ok(accepted) => accepted,
                 Err((error, connection)) => {
                     log_refusal(&error);
-                    linger(connection).await;
+                    if let Some(connection) = connection {
+                        linger(connection).await;
+                    }
                     return Err(error);
                 }
             };
+            if let Some(router) = enrolment {
+                debug!("a box without a certificate asks to be enrolled");
+                let stream = Connections::unregistered(accepted);
+                return Ok(Accepted {
+                    cut: stream.cut(),
+                    stream,
+                    router,
+                });
+            }
             let (peer, stream) = self.identify(accepted, remote)?;
             debug!(server = ?peer.server_name(), "a peer is connected");
             counter!("luxchat_federation_handshakes_total", "outcome" => "accepted").increment(1);
