@@ -106,7 +106,8 @@ pub(crate) fn kernel_image(tools: &Tools, work: &Path, image: &Uki<'_>) -> Resul
     Ok(work.join(name))
 }
 
-/// Lays out `work/disk.raw`: the boot loader `work/systemd-boot.efi`, the kernel image, the slot, and an empty slot.
+/// Lays out `work/disk.raw`: the boot loader `work/systemd-boot.efi`, the kernel image, the slot, and an empty slot; and
+/// of a signed build the keys in `work/keys`, for a firmware that has none yet.
 pub(crate) fn whole(
     tools: &Tools,
     work: &Path,
@@ -122,6 +123,10 @@ pub(crate) fn whole(
         (&uki(version), format!("EFI/Linux/{image}")),
     ] {
         files::copy(&work.join(from), &esp.join(to))?;
+    }
+    let keys = work.join("keys");
+    if keys.is_dir() {
+        files::copy(&keys, &esp.join("loader/keys/auto"))?;
     }
     files::write(&esp.join("loader/loader.conf"), recipe.text("loader.conf")?)?;
     files::normalise_modes(&esp, &[])?;

@@ -24,6 +24,9 @@ pub(crate) struct Machine {
     /// The disk image; what the machine writes is written to it
     #[arg(long)]
     disk: PathBuf,
+    /// The least size of the disk in GiB: a smaller raw image is extended, so that the data has a place
+    #[arg(long, default_value_t = 4)]
+    disk_size: u64,
     /// The image of a USB stick
     #[arg(long)]
     stick: Option<PathBuf>,
@@ -71,6 +74,9 @@ pub(crate) fn start(machine: &Machine) -> Result<ExitCode> {
         .flatten()
     {
         ensure!(file.is_file(), "{} is not there", file.display());
+    }
+    if is_raw(&machine.disk) && !machine.snapshot {
+        extend(&machine.disk, machine.disk_size << 30)?;
     }
     let (_temporary, state) = firmware_state(machine)?;
     let variables = state.join("variables.fd");
@@ -144,9 +150,10 @@ fn arguments(machine: &Machine, variables: &Path) -> Vec<String> {
         "-drive",
         format!("if=pflash,format=raw,unit=1,file={}", variables.display()),
     );
-    let format = match machine.disk.extension() {
-        Some(extension) if extension == "qcow2" => "qcow2",
-        _ => "raw",
+    let format = if is_raw(&machine.disk) {
+        "raw"
+    } else {
+        "qcow2"
     };
     let snapshot = if machine.snapshot { "on" } else { "off" };
     let disk = machine.disk.display();
@@ -186,6 +193,24 @@ fn arguments(machine: &Machine, variables: &Path) -> Vec<String> {
     }
     arguments.extend(machine.more.iter().cloned());
     arguments
+}
+
+fn is_raw(disk: &Path) -> bool {
+    disk.extension()
+        .is_none_or(|extension| extension != "qcow2")
+}
+
+/// Makes a disk larger, with nothing in what is added.
+fn extend(disk: &Path, bytes: u64) -> Result<()> {
+    let context = || format!("extending {}", disk.display());
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(disk)
+        .with_context(context)?;
+    if file.metadata()?.len() < bytes {
+        file.set_len(bytes).with_context(context)?;
+    }
+    Ok(())
 }
 
 /// A folder that the firmware's variables outlive the machine in, or one that is deleted with the guard.
@@ -250,6 +275,18 @@ mod tests {
             !line.contains("usb-storage") && !line.contains("tpm"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_small_disk_is_extended_and_a_large_one_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk.raw");
+        fs::write(&disk, "disk").unwrap();
+        extend(&disk, 1 << 20).unwrap();
+        extend(&disk, 1 << 10).unwrap();
+        let bytes = fs::read(&disk).unwrap();
+        assert_eq!((bytes.len(), &bytes[..5]), (1 << 20, &b"disk\0"[..]));
+        assert!(is_raw(&disk) && !is_raw(Path::new("disk.qcow2")));
     }
 
     #[test]
