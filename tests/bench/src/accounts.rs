@@ -45,12 +45,14 @@ impl Accounts {
         let mut connections = self.connections(REGISTRATIONS);
         while self.sessions.len() < count {
             let missing = self.sessions.len()..count;
-            let round = missing.zip(&mut connections).map(async |(index, connection)| {
-                let localpart = self.localpart(&index.to_string());
-                self.registration
-                    .register(connection, &localpart, &self.password)
-                    .await
-            });
+            let round = missing
+                .zip(&mut connections)
+                .map(async |(index, connection)| {
+                    let localpart = self.localpart(&index.to_string());
+                    self.registration
+                        .register(connection, &localpart, &self.password)
+                        .await
+                });
             let made = try_join_all(round).await?;
             self.sessions.extend(made);
         }

@@ -1,10 +1,13 @@
 //! The client-server API calls that the scenarios make, as a lean client makes them.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use crate::{
     connection::{Connection, Failure, Payload},
@@ -34,6 +37,47 @@ pub(crate) struct Synced {
     pub(crate) body: Bytes,
 }
 
+/// A page of a room's history.
+#[derive(Deserialize)]
+pub(crate) struct Page {
+    chunk: Vec<PageEvent>,
+    pub(crate) end: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PageEvent {
+    #[serde(default)]
+    content: PageContent,
+}
+
+#[derive(Default, Deserialize)]
+struct PageContent {
+    #[serde(default)]
+    body: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct JoinedMembers {
+    joined: HashMap<String, IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct UserId {
+    user_id: String,
+}
+
+#[derive(Deserialize)]
+struct JoinedRooms {
+    #[serde(default)]
+    rooms: SyncedRooms,
+}
+
+#[derive(Default, Deserialize)]
+struct SyncedRooms {
+    #[serde(default)]
+    join: HashMap<String, IgnoredAny>,
+}
+
 #[derive(Deserialize)]
 struct RoomId {
     room_id: String,
@@ -57,8 +101,7 @@ struct AccessToken {
 impl Session {
     /// From an access token; `None` when the token cannot stand in a header.
     pub(crate) fn new(access_token: &str) -> Option<Self> {
-        let mut authorization = HeaderValue::try_from(format!("Bearer {access_token}")).ok()?;
-        authorization.set_sensitive(true);
+        let authorization = bearer(access_token)?;
         Some(Self { authorization })
     }
 
@@ -78,6 +121,22 @@ impl Session {
             .await?;
         let reply: AccessToken = serde_json::from_slice(&body)?;
         Self::new(&reply.access_token).ok_or(Failure::Incomplete("a usable access token"))
+    }
+}
+
+impl Synced {
+    /// Whether a joined room is in it.
+    pub(crate) fn shows(&self, room_id: &str) -> bool {
+        serde_json::from_slice::<JoinedRooms>(&self.body)
+            .is_ok_and(|synced| synced.rooms.join.contains_key(room_id))
+    }
+}
+
+impl Page {
+    /// The texts of its messages, newest first.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let bodies = self.chunk.iter().map(|event| &event.content.body);
+        bodies.flat_map(Option::as_deref)
     }
 }
 
@@ -106,6 +165,52 @@ impl Client {
         self.post::<RoomId>(&path, Bytes::from_static(b"{}"))
             .await?;
         Ok(())
+    }
+
+    /// Joins a room by way of a server that is in it.
+    pub(crate) async fn join_via(&mut self, room_id: &str, via: &str) -> Result<(), Failure> {
+        let (room_id, via) = (encode(room_id), encode(via));
+        let path = format!("/_matrix/client/v3/join/{room_id}?via={via}&server_name={via}");
+        self.post::<RoomId>(&path, Bytes::from_static(b"{}"))
+            .await?;
+        Ok(())
+    }
+
+    /// The Matrix name of the server.
+    pub(crate) async fn server_name(&mut self) -> Result<String, Failure> {
+        let path = "/_matrix/client/v3/account/whoami";
+        let body = self.request(Method::GET, path, Bytes::new()).await?;
+        let UserId { user_id } = serde_json::from_slice(&body)?;
+        let (_, server_name) = user_id
+            .split_once(':')
+            .ok_or(Failure::Incomplete("a user id"))?;
+        Ok(server_name.to_owned())
+    }
+
+    /// How many joined members of a room the server knows.
+    pub(crate) async fn count_members(&mut self, room_id: &str) -> Result<usize, Failure> {
+        let room_id = encode(room_id);
+        let path = format!("/_matrix/client/v3/rooms/{room_id}/joined_members");
+        let body = self.request(Method::GET, &path, Bytes::new()).await?;
+        let JoinedMembers { joined } = serde_json::from_slice(&body)?;
+        Ok(joined.len())
+    }
+
+    /// A room's history, from its end or from the end of the page before.
+    pub(crate) async fn history(
+        &mut self,
+        room_id: &str,
+        from: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Failure> {
+        let room_id = encode(room_id);
+        let mut path = format!("/_matrix/client/v3/rooms/{room_id}/messages?dir=b&limit={limit}");
+        if let Some(from) = from {
+            path.push_str("&from=");
+            path.push_str(&encode(from));
+        }
+        let body = self.request(Method::GET, &path, Bytes::new()).await?;
+        Ok(serde_json::from_slice(&body)?)
     }
 
     /// Sends a text message. `txn_id` must be new for this device.
@@ -204,6 +309,13 @@ impl Client {
             .request(method, path, Some(&self.session.authorization), body)
             .await
     }
+}
+
+/// The header that a token stands in; `None` when it cannot.
+pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    header.set_sensitive(true);
+    Some(header)
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Result<Bytes, Failure> {

@@ -8,6 +8,7 @@ mod accounts;
 mod client;
 mod connection;
 mod drive;
+mod federation;
 mod process;
 mod registration;
 mod report;
@@ -16,6 +17,7 @@ mod table;
 mod target;
 
 pub use accounts::Accounts;
+pub use federation::{FederationPlan, FederationScenario, Servers, run as run_federation};
 pub use process::Processes;
 pub use registration::Registration;
 pub use report::{Latency, Line, Report, ServerUse};

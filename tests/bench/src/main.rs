@@ -3,13 +3,16 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
-use luxchat_bench::{Accounts, Line, Plan, Processes, Registration, Report, Scenario, Target};
+use luxchat_bench::{
+    Accounts, FederationPlan, FederationScenario, Line, Plan, Processes, Registration, Report,
+    Scenario, Servers, Target,
+};
 
 /// Load a Matrix homeserver and measure it.
 #[derive(Parser)]
@@ -27,6 +30,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Load two servers that federate, and measure what one does for the users of the other.
+    Federation(Federation),
     /// Lay recorded lines out as Markdown, with ratios.
     Table {
         /// The server whose figures are compared with those of each other.
@@ -36,6 +41,55 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+#[derive(Args)]
+struct Federation {
+    /// Where the server listens that rooms are made on and messages sent from.
+    #[arg(long)]
+    base_url: String,
+    /// Where the other one listens.
+    #[arg(long)]
+    peer_base_url: String,
+    /// Where a third one listens that makes the rooms of federated-join, which the first joins before the other.
+    #[arg(long)]
+    maker_base_url: Option<String>,
+    /// How to make accounts on all of them: shared-secret:SECRET, token:TOKEN, application-service:TOKEN or open.
+    #[arg(long)]
+    registration: Registration,
+    /// A process of one of the servers, whose CPU time and memory are recorded. May be repeated.
+    #[arg(long)]
+    pid: Vec<u32>,
+    /// What to call the servers in the results.
+    #[arg(long, default_value = "appliance")]
+    label: String,
+    /// The number of this run among several of the same comparison.
+    #[arg(long, default_value_t = 1)]
+    round: u32,
+    /// The file that the lines are appended to.
+    #[arg(long)]
+    out: PathBuf,
+    /// Load servers that are not on this machine.
+    #[arg(long)]
+    allow_remote: bool,
+    /// Seconds for which federated-send is measured at most.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Sends for which it is measured at most.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    operations: u64,
+    /// Numbers of members of the rooms of federated-join.
+    #[arg(long, value_delimiter = ',', default_value = "500", value_parser = size)]
+    members: Vec<usize>,
+    /// How many rooms of each size are joined.
+    #[arg(long, default_value = "1", value_parser = size)]
+    joins: usize,
+    /// Messages that the peer misses in catch-up. For it to be stopped and started, a line on standard output asks, and a
+    /// line on standard input says that it is done.
+    #[arg(long, default_value = "10000", value_parser = size)]
+    missed: usize,
+    /// What to measure, in this order; all when none is named.
+    scenarios: Vec<FederationScenario>,
 }
 
 #[derive(Args)]
@@ -101,9 +155,50 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     match (cli.command, cli.measure) {
         (Some(Command::Table { subject, files }), _) => table(&subject, &files),
+        (Some(Command::Federation(options)), _) => federation(options).await,
         (None, Some(options)) => measure(options).await,
         (None, None) => anyhow::bail!("nothing to do; see --help"),
     }
+}
+
+async fn federation(options: Federation) -> Result<()> {
+    let accounts = |base_url: &str| -> Result<Accounts> {
+        let target = Target::resolve(base_url, options.allow_remote)?;
+        Ok(Accounts::new(target, options.registration.clone()))
+    };
+    let mut servers = Servers {
+        resident: accounts(&options.base_url)?,
+        peer: accounts(&options.peer_base_url)?,
+        maker: options
+            .maker_base_url
+            .as_deref()
+            .map(accounts)
+            .transpose()?,
+    };
+    let plan = FederationPlan {
+        time: Duration::from_secs(options.seconds),
+        operations: options.operations,
+        members: options.members,
+        joins: options.joins,
+        missed: options.missed,
+    };
+    let scenarios = match options.scenarios.as_slice() {
+        [] => FederationScenario::value_variants(),
+        named => named,
+    };
+    let mut output = append_to(&options.out)?;
+    let mut report = Report {
+        target: options.label,
+        round: options.round,
+        processes: Processes::new(options.pid),
+        output: &mut output,
+    };
+    luxchat_bench::run_federation(scenarios, &plan, &mut servers, &mut report).await
+}
+
+fn append_to(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("cannot open {}", path.display()))
 }
 
 async fn measure(options: Measure) -> Result<()> {
@@ -126,10 +221,7 @@ async fn measure(options: Measure) -> Result<()> {
     };
     let mut output: Box<dyn Write> = match &options.out {
         None => Box::new(io::stdout()),
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            Box::new(file.with_context(|| format!("cannot open {}", path.display()))?)
-        }
+        Some(path) => Box::new(append_to(path)?),
     };
     let mut report = Report {
         target: options.label,

@@ -25,6 +25,8 @@ pub enum Registration {
     SharedSecret(String),
     /// `token:TOKEN`: a registration token, <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>.
     Token(String),
+    /// `application-service:TOKEN`: in the name of a program that the server knows, without a password.
+    ApplicationService(String),
     /// `open`: no condition but the dummy stage.
     Open,
 }
@@ -38,8 +40,14 @@ impl FromStr for Registration {
                 Ok(Self::SharedSecret(secret.to_owned()))
             }
             Some(("token", token)) if !token.is_empty() => Ok(Self::Token(token.to_owned())),
+            Some(("application-service", token)) if !token.is_empty() => {
+                Ok(Self::ApplicationService(token.to_owned()))
+            }
             None if text == "open" => Ok(Self::Open),
-            _ => Err("expected shared-secret:SECRET, token:TOKEN or open".to_owned()),
+            _ => Err(
+                "expected shared-secret:SECRET, token:TOKEN, application-service:TOKEN or open"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -50,6 +58,7 @@ impl fmt::Debug for Registration {
         f.write_str(match self {
             Self::SharedSecret(_) => "SharedSecret",
             Self::Token(_) => "Token",
+            Self::ApplicationService(_) => "ApplicationService",
             Self::Open => "Open",
         })
     }
@@ -93,6 +102,7 @@ impl Registration {
                 by_shared_secret(connection, secret, localpart, password).await?
             }
             Self::Token(token) => by_stages(connection, Some(token), localpart, password).await?,
+            Self::ApplicationService(token) => by_program(connection, token, localpart).await?,
             Self::Open => by_stages(connection, None, localpart, password).await?,
         };
         let reply: Registered = serde_json::from_slice(&body)?;
@@ -116,6 +126,22 @@ async fn by_shared_secret(
         "nonce": nonce, "username": localpart, "password": password, "admin": false, "mac": mac,
     }))?;
     connection.request(Method::POST, PATH, None, body).await
+}
+
+/// <https://spec.matrix.org/v1.19/application-service-api/#server-admin-style-permissions>
+async fn by_program(
+    connection: &mut Connection,
+    token: &str,
+    localpart: &str,
+) -> Result<bytes::Bytes, Failure> {
+    const PATH: &str = "/_matrix/client/v3/register";
+    let authorization = client::bearer(token).ok_or(Failure::Incomplete("a usable token"))?;
+    let body = client::json(&json!({
+        "type": "m.login.application_service", "username": localpart,
+    }))?;
+    connection
+        .request(Method::POST, PATH, Some(&authorization), body)
+        .await
 }
 
 fn shared_secret_mac(secret: &str, nonce: &str, localpart: &str, password: &str) -> String {

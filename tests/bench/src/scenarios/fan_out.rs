@@ -28,7 +28,7 @@ const WARM_UP_MESSAGES: u64 = 3;
 const PROBE: &str = "probe ";
 
 /// The sight of a probe by one receiver.
-struct Sighting {
+pub(crate) struct Sighting {
     probe: u64,
     at: Instant,
 }
@@ -93,7 +93,7 @@ impl Run<'_, '_> {
 }
 
 /// Sends one probe and records when each receiver saw it.
-async fn deliver(
+pub(crate) async fn deliver(
     sender: &mut Client,
     room_id: &str,
     probe: u64,
@@ -131,7 +131,7 @@ async fn deliver(
 }
 
 /// Syncs for as long as somebody listens.
-async fn poll(
+pub(crate) async fn poll(
     mut receiver: Client,
     mut since: String,
     room_id: String,

@@ -8,6 +8,8 @@ mod scale;
 mod send;
 mod sync;
 
+pub(crate) use self::fan_out::{deliver, poll};
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -185,7 +187,7 @@ impl Run<'_, '_> {
 
 /// A room that the first client creates and all others join. The others hold no connection before their next request:
 /// servers cannot take one from each member of a large room.
-async fn room_of(clients: &mut [Client], name: &str) -> Result<String, Failure> {
+pub(crate) async fn room_of(clients: &mut [Client], name: &str) -> Result<String, Failure> {
     let Some((first, others)) = clients.split_first_mut() else {
         return Err(Failure::Incomplete("a member for the room"));
     };
