@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::{Error, Result, folder::blocking};
 
 /// How many bytes are hashed and written at a time. Each upload keeps two such blocks at most.
-const BLOCK: usize = 256 * 1024;
+const BLOCK: usize = 512 * 1024;
 
 /// What direct writes are aligned to in memory and in the file: the largest sector there is, and the smallest page.
 const ALIGNMENT: usize = 4096;

@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod drive;
 mod federation;
+mod floor;
 mod process;
 mod registration;
 mod report;
@@ -18,6 +19,7 @@ mod target;
 
 pub use accounts::Accounts;
 pub use federation::{FederationPlan, FederationScenario, Servers, run as run_federation};
+pub use floor::floor;
 pub use process::Processes;
 pub use registration::Registration;
 pub use report::{Latency, Line, Report, ServerUse};

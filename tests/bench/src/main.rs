@@ -32,6 +32,12 @@ struct Cli {
 enum Command {
     /// Load two servers that federate, and measure what one does for the users of the other.
     Federation(Federation),
+    /// Measure the least CPU that uploads and downloads can cost any server on this machine.
+    Floor {
+        /// A folder on the disk that the server would write to.
+        #[arg(long, default_value = "/var/tmp")]
+        folder: PathBuf,
+    },
     /// Lay recorded lines out as Markdown, with ratios.
     Table {
         /// The server whose figures are compared with those of each other.
@@ -154,6 +160,7 @@ struct Measure {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     match (cli.command, cli.measure) {
+        (Some(Command::Floor { folder }), _) => floor(&folder),
         (Some(Command::Table { subject, files }), _) => table(&subject, &files),
         (Some(Command::Federation(options)), _) => federation(options).await,
         (None, Some(options)) => measure(options).await,
@@ -231,6 +238,12 @@ async fn measure(options: Measure) -> Result<()> {
     };
     let mut accounts = Accounts::new(target, options.registration);
     luxchat_bench::run(scenarios, &plan, &mut accounts, &mut report).await
+}
+
+fn floor(folder: &Path) -> Result<()> {
+    let table = luxchat_bench::floor(folder)?;
+    io::stdout().write_all(table.as_bytes())?;
+    Ok(())
 }
 
 fn table(subject: &str, files: &[PathBuf]) -> Result<()> {
