@@ -725,6 +725,19 @@ CREATE TABLE users (
     server_nid INTEGER NOT NULL REFERENCES servers
 ) STRICT;
 
+CREATE TABLE voucher_uses (
+    voucher     TEXT NOT NULL,
+    server_name TEXT NOT NULL,
+    -- The fingerprint of the box's TLS key.
+    tls_key     TEXT NOT NULL,
+    -- The answer, a JSON document.
+    answer      TEXT NOT NULL,
+    used_ts     INTEGER NOT NULL,
+    -- When the voucher ends, after which the row serves no purpose.
+    expires_ts  INTEGER NOT NULL,
+    PRIMARY KEY (voucher, server_name, tls_key)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE waiting_pdus (
     room_nid   INTEGER NOT NULL REFERENCES rooms,
     event_id   TEXT NOT NULL,
@@ -841,6 +854,8 @@ CREATE INDEX token_pairs_by_replaced ON token_pairs (replaces_nid) WHERE replace
 CREATE INDEX url_previews_by_expiry ON url_previews (expires_ts);
 
 CREATE INDEX users_by_server ON users (server_nid);
+
+CREATE INDEX voucher_uses_by_expiry ON voucher_uses (expires_ts);
 
 CREATE INDEX waiting_pdus_by_server ON waiting_pdus (server_nid);
 
