@@ -43,7 +43,8 @@ impl Apt {
         for mirror in mirrors {
             for suite in &mirror.suites {
                 let uri = &mirror.uri;
-                sources += &format!("deb [signed-by={KEYRING} arch=amd64] {uri} {suite} main\n");
+                let line = format!("deb [signed-by={KEYRING} arch=amd64] {uri} {suite} main\n");
+                sources.push_str(&line);
             }
         }
         files::write(&folder.join("sources.list"), sources)?;

@@ -98,7 +98,7 @@ mod tests {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         assert!(text.starts_with(header), "{text:?}");
         assert_eq!(bytes.len() % 4, 0);
-        assert!(text.contains("hello\0\0\0070701"));
+        assert!(text.contains(concat!("hello\0\0\0", "070701")));
         assert!(text.contains("TRAILER!!!"));
     }
 }

@@ -169,6 +169,7 @@ mod tests {
         for (path, target) in links {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(EntryType::Symlink);
+            header.set_mode(0o777);
             header.set_size(0);
             data.append_link(&mut header, path, target).unwrap();
         }

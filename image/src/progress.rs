@@ -32,7 +32,7 @@ pub(crate) fn error(error: &anyhow::Error) {
 
 /// A size for people.
 pub(crate) fn size(bytes: u64) -> String {
-    let tenths = bytes * 10 / 1_000_000;
+    let tenths = bytes / 100_000;
     format!("{}.{} MB", tenths / 10, tenths % 10)
 }
 
