@@ -213,7 +213,7 @@ pub(crate) async fn agent(nation: &Nation, ministry: &str, localpart: &str) -> R
 }
 
 /// The program under test. Cargo names it to the running test; beside the test's own file it lies in any case.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let named = std::env::var_os("CARGO_BIN_EXE_luxchat-appliance");
     named.map_or_else(beside_the_test, |path: OsString| path.into())
 }

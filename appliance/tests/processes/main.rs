@@ -5,6 +5,7 @@
 
 mod boxes;
 mod crash;
+mod first_boot;
 mod full_disk;
 mod media;
 mod retry;

@@ -1,5 +1,7 @@
 //! Where the console's view comes from.
 
+use std::fmt::Write;
+
 use nix::ifaddrs::getifaddrs;
 use serde::Deserialize;
 
@@ -109,12 +111,9 @@ fn parse_status(text: &str) -> Option<Membership> {
         }
         _ => "none yet: nobody federates".to_owned(),
     };
-    words.push_str(&format!(
-        "; version {}, {} active",
-        list.version, list.active
-    ));
+    let _ = write!(words, "; version {}, {} active", list.version, list.active);
     if let Some(why) = &list.last_error {
-        words.push_str(&format!("; NOT RENEWED: {why}"));
+        let _ = write!(words, "; NOT RENEWED: {why}");
     }
     Some(Membership {
         certificate: status.certificate.map(|it| it.not_after),

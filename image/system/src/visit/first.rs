@@ -1,9 +1,17 @@
 //! The stick at a box that is not enrolled yet.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 
 use super::{Outcome, Visit};
-use crate::site::{self, Site};
+use crate::{
+    programs::CommandLine,
+    site::{self, Site},
+};
+
+/// Waits until a network card has its address.
+const WAIT_ONLINE: &str = "/usr/lib/systemd/systemd-networkd-wait-online";
 
 impl Visit<'_> {
     /// Takes the site file, asks, and takes in the answer, as far as the stick goes.
@@ -39,6 +47,10 @@ impl Visit<'_> {
             ));
             return Ok(Outcome::Enrolled);
         }
+        if let Some(voucher) = self.staged.voucher() {
+            self.enrol_by_voucher(&voucher, &site)?;
+            return Ok(Outcome::Enrolled);
+        }
         self.say(format!(
             "the request of {name} is on the stick, in the folder `request`: carry it to the authority, and its answer \
              back in the folder `enrolment`"
@@ -47,6 +59,35 @@ impl Visit<'_> {
             "read this to the officer at the authority: {fingerprint}"
         ));
         Ok(Outcome::Asked)
+    }
+
+    /// Has the directory sign at once, as the voucher on the stick entitles the box to.
+    fn enrol_by_voucher(&mut self, voucher: &Path, site: &Site) -> Result<()> {
+        // The network was set up a moment ago. Whether it is there, the attempt shows.
+        let wait = CommandLine::new(WAIT_ONLINE).args(["--any", "--timeout=60"]);
+        let _ = self.host.programs.run(&wait);
+        let config = self.host.paths.site();
+        self.appliance(
+            &["enrol", "--config"],
+            &[&config, Path::new("--voucher"), voucher],
+        )
+        .context("the directory did not enrol the box by its voucher")?;
+        if self.staged.repository().is_some() {
+            self.take_publication()?;
+        }
+        self.serve(site)?;
+        let enrolment = super::enrolment(self.host)?
+            .context("the server's program enrolled the box, and nothing is there")?;
+        self.say(format!(
+            "{} is enrolled by its voucher; its certificate is good until {:.0}",
+            site.server_name,
+            enrolment.certificate.leaf().not_after
+        ));
+        self.say(format!(
+            "compare with the authority's root of trust: {}",
+            enrolment.root_fingerprint().read_aloud()
+        ));
+        Ok(())
     }
 
     /// The site file on the stick, or the one that an earlier stick brought.

@@ -210,7 +210,7 @@ impl Visit<'_> {
         Ok(())
     }
 
-    fn take_publication(&mut self) -> Result<()> {
+    pub(super) fn take_publication(&mut self) -> Result<()> {
         let site = self.host.paths.site();
         let Some(repository) = self.staged.repository() else {
             return Ok(());

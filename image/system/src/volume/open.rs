@@ -129,7 +129,7 @@ impl Volume<'_> {
             match self.run(commands::open_by_tpm(&self.node)) {
                 Ok(()) => return self.mount(people),
                 Err(error) => {
-                    people.tell(&format!("The TPM does not open the data volume: {error:#}"))
+                    people.tell(&format!("The TPM does not open the data volume: {error:#}"));
                 }
             }
         }
