@@ -13,7 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     Error, PduError, Result, Rooms,
-    receive_checks::{parse_object, string},
+    receive_checks::{check_format, parse_object, string},
     rules_of,
 };
 
@@ -82,9 +82,13 @@ impl Rooms {
             content.insert(inviter.to_owned(), theirs.clone());
         }
         object.insert("content".to_owned(), content.into());
-        let pdu = Arc::new(self.sign(object, &rules)?);
+        // What is wrong with it now, was wrong with the template: another server may make a better one.
+        let pdu = self
+            .sign(object, &rules)
+            .map_err(|error| PduError::Format(format!("the template: {error}")))?;
+        check_format(pdu.to_object()?, &rules)?;
         Ok(Completed {
-            pdu,
+            pdu: Arc::new(pdu),
             version,
             rules,
         })

@@ -1,6 +1,7 @@
-use luxchat_rooms::{Error, VERSIONS};
+use axum::{Json, Router};
+use luxchat_rooms::{Error, Join, PduError, VERSIONS};
 use ruma::{
-    RoomVersionId,
+    CanonicalJsonObject, OwnedServerName, RoomVersionId,
     api::client::room::create_room::v3::RoomPreset,
     events::{StateEventType, room::member::MembershipState},
 };
@@ -149,4 +150,86 @@ async fn the_banned_stay_out() {
     one.rooms.ban(moderate(&alice, &room, &bob)).await.unwrap();
     assert!(two.join(&bob, &room, &[&one]).await.is_err());
     assert_eq!(one.membership(&room, &bob).await, MembershipState::Ban);
+}
+
+#[tokio::test]
+async fn a_server_that_may_let_nobody_in_is_passed_over() {
+    let nation = Nation::new();
+    let (one, two, three) = (
+        nation.server("one"),
+        nation.server("two"),
+        nation.server("three"),
+    );
+    let (alice, carol) = (one.user("alice").await, three.user("carol").await);
+    let bob = two.user("bob").await;
+    let hall = one.public_room(&alice, RoomVersionId::V12).await;
+    three.join(&carol, &hall, &[&one]).await.unwrap();
+    two.join(&bob, &hall, &[&one]).await.unwrap();
+    for (rule, version) in [
+        ("restricted", RoomVersionId::V8),
+        ("knock_restricted", RoomVersionId::V10),
+        ("knock_restricted", RoomVersionId::V12),
+    ] {
+        let room = one.room(&alice, version, RoomPreset::PrivateChat).await;
+        let levels = StateEventType::RoomPowerLevels;
+        let mut content = one.state_content(&room, levels.clone()).await.unwrap();
+        content["invite"] = json!(50);
+        one.send(&alice, &room, &levels.to_string(), Some(""), content)
+            .await
+            .unwrap();
+        let allow = json!([{ "type": "m.room_membership", "room_id": hall }]);
+        let content = json!({ "join_rule": rule, "allow": allow });
+        one.send(&alice, &room, "m.room.join_rules", Some(""), content)
+            .await
+            .unwrap();
+        three.join(&carol, &room, &[&one]).await.unwrap();
+        one.deliver(&three).await;
+
+        // Three is in both rooms, and none of its users may invite.
+        assert!(two.join(&bob, &room, &[&three]).await.is_err(), "{rule}");
+        two.join(&bob, &room, &[&three, &one]).await.unwrap();
+        assert_eq!(one.membership(&room, &bob).await, MembershipState::Join);
+        assert_eq!(one.state(&room).await, two.state(&room).await, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_template_is_no_event_is_passed_over() {
+    let nation = Nation::new();
+    let (one, two) = (nation.server("one"), nation.server("two"));
+    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let room = one.public_room(&alice, RoomVersionId::V11).await;
+    for (field, value) in [
+        ("auth_events", json!(["no id"])),
+        ("prev_events", json!(vec!["$a"; 30])),
+        ("depth", json!(-1)),
+    ] {
+        let mut event = json!({
+            "auth_events": ["$a"], "content": { "membership": "join" }, "depth": 2,
+            "origin_server_ts": 1, "prev_events": ["$a"], "room_id": room, "sender": bob,
+            "state_key": bob, "type": "m.room.member",
+        });
+        event[field] = value;
+        let answer = json!({ "event": event, "room_version": "11" });
+        let router = Router::new().fallback(async move || Json(answer));
+        let bad = ruma::server_name!("bad");
+        nation.network.attach(bad.to_owned(), router);
+        let join = |via: Vec<OwnedServerName>| {
+            two.rooms.join(Join {
+                user: bob.clone(),
+                room_id: room.clone(),
+                via,
+                reason: None,
+                extra: CanonicalJsonObject::new(),
+            })
+        };
+        let error = join(vec![bad.to_owned()]).await.unwrap_err();
+        let is_bad = matches!(error, Error::Pdu(PduError::Format(_)));
+        assert!(is_bad, "{field}: {error:?}");
+        join(vec![bad.to_owned(), one.name().to_owned()])
+            .await
+            .unwrap();
+        two.rooms.leave(&bob, &room, None).await.unwrap();
+        two.deliver(&one).await;
+    }
 }
