@@ -29,6 +29,9 @@ pub const LOOK: Duration = Duration::from_secs(2);
 /// How many times: a migration of a large database takes its time.
 const LOOKS: u32 = 600;
 
+/// How many times in a row the server may be found neither started nor about to be.
+const IDLE_LOOKS: u32 = 15;
+
 /// What a start came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -123,11 +126,12 @@ fn check(host: Host<'_>, now: Timestamp, pause: &dyn Fn()) -> Result<()> {
 }
 
 fn wait_for_server(host: Host<'_>, pause: &dyn Fn()) -> Result<()> {
+    let mut idle = 0;
     for _ in 0..LOOKS {
         let show = CommandLine::new(SYSTEMCTL).args([
             "show",
             UNIT,
-            "--property=ActiveState,NRestarts,Result",
+            "--property=ActiveState,Job,NRestarts,Result",
         ]);
         let answer = host.programs.run(&show)?;
         let value = |key: &str| {
@@ -142,10 +146,17 @@ fn wait_for_server(host: Host<'_>, pause: &dyn Fn()) -> Result<()> {
                 let result = value("Result");
                 anyhow::bail!("the server failed ({result}){}", last_words(host));
             }
+            "inactive" if value("Job").is_empty() && idle >= IDLE_LOOKS => {
+                anyhow::bail!("the server is not started: something that it depends on failed");
+            }
             _ if value("NRestarts").parse().unwrap_or(0) >= 3 => {
                 anyhow::bail!("the server failed again and again{}", last_words(host));
             }
-            _ => pause(),
+            state => {
+                let waits = state == "inactive" && value("Job").is_empty();
+                idle = if waits { idle + 1 } else { 0 };
+                pause();
+            }
         }
     }
     anyhow::bail!(

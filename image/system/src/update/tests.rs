@@ -531,6 +531,14 @@ fn a_server_that_is_never_ready_or_an_expired_certificate_is_not_good() {
             "was not ready after 20 minutes",
         ),
         (
+            "ActiveState=inactive\nNRestarts=0",
+            "something that it depends on failed",
+        ),
+        (
+            "ActiveState=inactive\nJob=17\nNRestarts=0",
+            "was not ready after 20 minutes",
+        ),
+        (
             "ActiveState=activating\nNRestarts=3",
             "failed again and again",
         ),

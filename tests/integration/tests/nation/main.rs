@@ -8,4 +8,6 @@ mod health;
 mod impostor;
 mod media;
 mod outage;
+mod releases;
 mod revocation;
+mod vouchers;
