@@ -101,15 +101,19 @@ impl WriteTx<'_> {
     /// Takes in an update of a remote user's device list. One that does not follow on what is cached makes the cache
     /// stale. Ignored where the user shares no room.
     ///
-    /// Nobody is told of an update for a list that was never fetched since the user came to share a room: clients were told
-    /// then, and would ask for the keys once more. Unless the list is being asked for: the answer may lack the update.
+    /// Nobody is told of an update that follows on nothing, for a list that was never fetched: a server that begins to tell
+    /// of a user, who came to a room just now, sends one, and clients heard of the user then. Unless the list is being
+    /// asked for: the answer may lack the update.
     pub fn receive_device_list_update(
         &mut self,
         user: UserNid,
         update: &DeviceListUpdateContent,
         is_asked_for: bool,
     ) -> Result<()> {
-        if !self.shares_room_with_us(user)? || !is_asked_for && !self.was_fetched(user)? {
+        if !self.shares_room_with_us(user)? {
+            return Ok(());
+        }
+        if update.prev_id.is_empty() && !is_asked_for && !self.was_fetched(user)? {
             return Ok(());
         }
         let sql = "SELECT stream_id FROM remote_device_lists WHERE user_nid = ?1 AND stale = 0";
