@@ -38,7 +38,7 @@ def copy_disk(image, to, size=4 << 30):
 class VirtualBox:
     """One run of a virtual machine. What it shows on its serial line is in `log`."""
 
-    def __init__(self, work, disk=None, usb_disk=None, stick=None, tpm=None, secure_boot=None, client_port=28443, more=()):
+    def __init__(self, work, disk=None, usb_disk=None, stick=None, tpm=None, secure_boot=False, client_port=28443, more=()):
         self.work, self.log, self.seen = work, b"", 0
         self.client_port, self.sticks = client_port, 0
         os.makedirs(work, exist_ok=True)
@@ -48,7 +48,7 @@ class VirtualBox:
                 os.remove(path)
         variables = f"{work}/variables.fd"
         if not os.path.exists(variables):
-            shutil.copy(secure_boot or f"{FIRMWARE}/OVMF_VARS_4M.fd", variables)
+            shutil.copy(f"{FIRMWARE}/OVMF_VARS_4M.fd", variables)
         code = "OVMF_CODE_4M.secboot.fd" if secure_boot else "OVMF_CODE_4M.fd"
         arguments = [
             require("qemu-system-x86_64", "qemu-system-x86"), "-accel", "tcg,thread=multi", "-cpu", "Nehalem",
