@@ -17,6 +17,10 @@ use crate::{
 /// Ten events a room, as most clients ask for at first.
 const SYNC_FILTER: &str = r#"{"room":{"timeline":{"limit":10}}}"#;
 
+/// The same of clients that learn of members when they come up, as those do that are at home in large rooms.
+const LAZY_FILTER: &str =
+    r#"{"room":{"timeline":{"limit":10},"state":{"lazy_load_members":true}}}"#;
+
 /// A logged-in device.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -236,9 +240,23 @@ impl Client {
         since: Option<&str>,
         timeout_ms: u32,
     ) -> Result<Synced, Failure> {
+        self.sync_by(SYNC_FILTER, since, timeout_ms).await
+    }
+
+    /// Syncs at once, without the members that nothing is heard of.
+    pub(crate) async fn sync_lazily(&mut self, since: Option<&str>) -> Result<Synced, Failure> {
+        self.sync_by(LAZY_FILTER, since, 0).await
+    }
+
+    async fn sync_by(
+        &mut self,
+        filter: &str,
+        since: Option<&str>,
+        timeout_ms: u32,
+    ) -> Result<Synced, Failure> {
         let mut path = format!(
             "/_matrix/client/v3/sync?set_presence=offline&timeout={timeout_ms}&filter={}",
-            encode(SYNC_FILTER)
+            encode(filter)
         );
         if let Some(since) = since {
             path.push_str("&since=");
