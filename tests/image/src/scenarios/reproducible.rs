@@ -68,7 +68,7 @@ fn build(bench: &Bench, builder: &Builder) -> Result<PathBuf> {
     shell.current_dir(&source);
     shell.args(["-c", "umask $0 && exec \"$@\"", builder.umask]);
     if let Some(clock) = builder.clock {
-        shell.args(["faketime", clock]);
+        shell.args(["faketime", "-f", clock]);
         // cargo compares the times of files with each other, and they are as they are.
         shell.env("NO_FAKE_STAT", "1");
     }
