@@ -63,7 +63,10 @@ pub(crate) fn compile(
 pub(crate) fn toolchain() -> Result<Vec<String>> {
     let version = |program: &str, package: &str| -> Result<String> {
         require(program, package)?;
-        let output = Command::new(program).arg("--version").output()?;
+        let output = Command::new(program)
+            .arg("--version")
+            .env_remove("LD_PRELOAD")
+            .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.lines().next().unwrap_or_default().to_owned())
     };
@@ -100,6 +103,7 @@ fn is_compiler_setting(name: &OsString) -> bool {
         || name.starts_with("CARGO_PROFILE_")
         || name.starts_with("CARGO_BUILD_")
         || name == "CARGO_TARGET_DIR"
+        || name == "LD_PRELOAD"
 }
 
 fn cargo_home() -> Result<PathBuf> {
@@ -117,6 +121,7 @@ mod tests {
     #[test]
     fn settings_of_the_shell_are_recognised() {
         for name in [
+            "LD_PRELOAD",
             "RUSTFLAGS",
             "CARGO_PROFILE_IMAGE_LTO",
             "CFLAGS_x86_64",

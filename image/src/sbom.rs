@@ -239,7 +239,10 @@ mod tests {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
         let metadata = MetadataCommand::new()
             .manifest_path(manifest)
-            .other_options(["--locked".to_owned(), format!("--filter-platform={PLATFORM}")])
+            .other_options([
+                "--locked".to_owned(),
+                format!("--filter-platform={PLATFORM}"),
+            ])
             .exec()
             .unwrap();
         let found = crates(&metadata, &["luxchat-store".to_owned()]).unwrap();
