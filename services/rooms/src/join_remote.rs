@@ -318,7 +318,9 @@ fn check_create(
         }
         if pdu.is_state(&TimelineEventType::RoomCreate, "") {
             creates += 1;
-            let content: Content = pdu.content_as()?;
+            let content: Content = pdu
+                .content_as()
+                .map_err(|error| PduError::Format(error.to_string()))?;
             if content.room_version.as_ref().unwrap_or(&RoomVersionId::V1) != version {
                 return Err(PduError::Format("the room has another version".to_owned()));
             }
@@ -370,5 +372,32 @@ mod tests {
         assert_eq!(stored["signatures"], both);
         event["content"]["membership"] = json!("leave");
         assert!(countersigned(&join, &to_raw_value(&event).unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_room_begins_with_one_event_of_its_version() {
+        let create = |version: Value| {
+            let object = json!({
+                "auth_events": [], "content": { "room_version": version }, "depth": 1,
+                "hashes": {}, "origin_server_ts": 1, "prev_events": [], "room_id": "!r:two",
+                "sender": "@bob:two", "signatures": {}, "state_key": "", "type": "m.room.create",
+            });
+            VerifiedPdu {
+                event_id: ruma::event_id!("$create").to_owned(),
+                object: serde_json::from_value(object).unwrap(),
+            }
+        };
+        let check = |events| check_create(events, ruma::room_id!("!r:two"), &RoomVersionId::V11);
+        assert!(check(vec![create(json!("11"))]).is_ok());
+        let bad = "\u{fffd}".repeat(20);
+        for events in [
+            vec![],
+            vec![create(json!("11")), create(json!("11"))],
+            vec![create(json!("10"))],
+            vec![create(json!(bad))],
+            vec![create(json!(11))],
+        ] {
+            assert!(matches!(check(events), Err(PduError::Format(_))));
+        }
     }
 }

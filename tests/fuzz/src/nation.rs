@@ -4,9 +4,9 @@ use std::{
     time::Duration,
 };
 
-use luxchat_federation::MemoryNetwork;
+use luxchat_federation::{MemoryNetwork, Standing};
 use luxchat_store::ManualClock;
-use ruma::{OwnedUserId, ServerName};
+use ruma::{OwnedUserId, ServerName, server_name};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,6 +14,10 @@ use crate::{Peer, Room, Server};
 
 /// Inputs after which everything starts afresh, so that stores stay small.
 const INPUTS: u32 = 2_000;
+
+/// How far the clocks move between two inputs: a peer that once sends what is malformed, as it often does here, must be in
+/// good standing again by the next one; the keys of all inputs' servers must stay valid for a day.
+const STEP: Duration = Duration::from_secs(12);
 
 /// When the clocks begin, in milliseconds since the Unix epoch.
 pub const START: u64 = 1_700_000_000_000;
@@ -68,6 +72,12 @@ impl Nation {
         }
     }
 
+    /// Whether a new one sees more.
+    fn is_worn(&self) -> bool {
+        let standing = self.one.federation.conduct().standing(server_name!("two"));
+        self.inputs >= INPUTS || standing != Standing::Good
+    }
+
     /// How many inputs it has seen: no two get the same number while one could remember the other.
     pub fn input(&self) -> u32 {
         self.inputs
@@ -87,11 +97,11 @@ impl Drop for Nation {
 /// Has a nation work on an input. The same nation works on many, one after the other.
 pub fn with_nation<T>(work: impl FnOnce(&mut Nation) -> T) -> T {
     let mut kept = NATION.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.as_ref().is_some_and(|nation| nation.inputs >= INPUTS) {
+    if kept.as_ref().is_some_and(Nation::is_worn) {
         *kept = None;
     }
     let nation = kept.get_or_insert_with(Nation::new);
     nation.inputs += 1;
-    nation.clock.advance(Duration::from_secs(1));
+    nation.clock.advance(STEP);
     work(nation)
 }

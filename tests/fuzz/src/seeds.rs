@@ -265,7 +265,8 @@ async fn asked_by_alice(
     }
     // Where the room's id is the hash of this event, a forge has to come by it first.
     let create = answer["state"].as_array().and_then(|state| state.first());
-    answer["_"] = create.cloned().unwrap_or_default();
+    let create = create.cloned().unwrap_or_default();
+    answer["_"] = create;
     if let Some(answer) = answer.as_object_mut() {
         answer.remove("event");
     }
