@@ -64,21 +64,24 @@ impl Encryption {
         mut update: DeviceListUpdateContent,
     ) -> Result<()> {
         check_origin(origin, &update.user_id)?;
-        if let Some(keys) = &update.keys {
-            let keys = device_keys(&update.user_id, &update.device_id, keys)?;
-            update.keys = Some(named(keys, update.device_display_name.as_deref())?);
-        }
+        let checked = check_keys(&mut update);
+        let is_usable = checked.is_ok();
         let questions = self.questions().clone();
         self.store()
             .write(move |tx| {
                 tx.note_change_of_missing_member(&update.user_id)?;
                 if let Some(user) = known_user(tx, &update.user_id)? {
                     let is_asked_for = questions.are_open(&update.user_id);
-                    tx.receive_device_list_update(user, &update, is_asked_for)?;
+                    if is_usable {
+                        tx.receive_device_list_update(user, &update, is_asked_for)?;
+                    } else {
+                        tx.receive_unusable_device_list_update(user)?;
+                    }
                 }
-                Ok(())
+                Ok::<_, Error>(())
             })
-            .await
+            .await?;
+        checked
     }
 
     /// Takes in `m.signing_key_update`: a remote user's cross-signing keys changed.
@@ -105,6 +108,15 @@ impl Encryption {
             })
             .await
     }
+}
+
+/// Checks the keys of a device that changed, and names them after it.
+fn check_keys(update: &mut DeviceListUpdateContent) -> Result<()> {
+    if let Some(keys) = &update.keys {
+        let keys = device_keys(&update.user_id, &update.device_id, keys)?;
+        update.keys = Some(named(keys, update.device_display_name.as_deref())?);
+    }
+    Ok(())
 }
 
 fn check_origin(origin: &ServerName, user: &UserId) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#request-authentication>
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use ruma::{
         path_builder::{PathBuilder, SinglePath},
     },
 };
+use serde_json::value::RawValue;
 
 use crate::{
     Carrier, Config, Denial, Error, Identity, Membership, Result,
@@ -276,10 +277,19 @@ fn parse<T>(
 where
     T: OutgoingRequest<EndpointError = ruma::api::error::Error>,
 {
-    let mut view = http::Response::new(response.body().as_ref());
-    *view.status_mut() = response.status();
-    *view.headers_mut() = response.headers().clone();
-    T::IncomingResponse::try_from_http_response(view).map_err(|error| match error {
+    let understand = |body: &[u8]| {
+        let mut view = http::Response::new(body);
+        *view.status_mut() = response.status();
+        *view.headers_mut() = response.headers().clone();
+        T::IncomingResponse::try_from_http_response(view)
+    };
+    let mut answer = understand(response.body());
+    if let Err(FromHttpResponseError::Deserialization(_)) = &answer
+        && let Some(body) = without_nulls(response.body())
+    {
+        answer = understand(&body);
+    }
+    answer.map_err(|error| match error {
         FromHttpResponseError::Server(error) => Error::Refused {
             server: destination.to_owned(),
             error: error.into(),
@@ -291,9 +301,29 @@ where
     })
 }
 
+/// The fields of an answer without those that are null: some servers write these for what they leave out. `None` where
+/// there are none.
+fn without_nulls(body: &[u8]) -> Option<Vec<u8>> {
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
+    let count = fields.len();
+    fields.retain(|_, value| value.get() != "null");
+    (fields.len() < count)
+        .then(|| serde_json::to_vec(&fields).ok())
+        .flatten()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{MAX_LIST, MAX_SINGLE, largest_answer, takes_long};
+    use super::{MAX_LIST, MAX_SINGLE, largest_answer, takes_long, without_nulls};
+
+    #[test]
+    fn what_is_null_is_left_out() {
+        let body = br#"{ "device_keys": { "a": null }, "master_keys": null }"#;
+        let fields = without_nulls(body).unwrap();
+        assert_eq!(fields, br#"{"device_keys":{ "a": null }}"#);
+        assert!(without_nulls(&fields).is_none());
+        assert!(without_nulls(b"[]").is_none());
+    }
 
     #[test]
     fn work_is_given_time() {

@@ -33,7 +33,8 @@ impl ReadTx<'_> {
     }
 
     /// Changes of local users' devices and cross-signing keys in (`after`, `until`] of which `server` must be told, and
-    /// local users whose joining a room made the server one that must be told: the oldest `limit`.
+    /// local users whose joining a room made the server one that must be told: the oldest `limit`. Of a join to a room
+    /// whose members were not known then, servers have only the join itself, which has them ask for the list.
     /// [Spec](https://spec.matrix.org/v1.19/server-server-api/#device-management).
     pub fn outgoing_device_list_updates(
         &self,
@@ -72,7 +73,8 @@ impl ReadTx<'_> {
                     };
                     previous.insert(user, Some(seq));
                     let mut update = self.device_list_update(user, user_id, &device, seq)?;
-                    update.prev_id = before.map(stream_id).into_iter().collect();
+                    // The first change follows on the version that the list has before any: the one told to who asks for it.
+                    update.prev_id = vec![stream_id(before.unwrap_or(Position::START))];
                     Edu::DeviceListUpdate(update)
                 }
             });
@@ -104,6 +106,7 @@ impl ReadTx<'_> {
                  AND EXISTS (SELECT 1 FROM devices d WHERE d.user_nid = m.user_nid)
                  AND s.room_nid = m.room_nid AND s.server_nid = ?1 AND s.until_seq IS NULL
                  AND r.room_nid = m.room_nid
+                 AND r.partial_from IS NULL AND (r.complete_from IS NULL OR m.seq > r.complete_from)
                  AND k.event_type = 'm.room.member' AND k.state_key = u.user_id
                  AND NOT {WAS_JOINED}
                  AND NOT EXISTS

@@ -141,6 +141,17 @@ impl WriteTx<'_> {
         self.device_list_changed(user, seq)
     }
 
+    /// Takes in that a remote user's device list changed to something that cannot be kept: it is to be asked for. Ignored
+    /// where the user shares no room.
+    pub fn receive_unusable_device_list_update(&mut self, user: UserNid) -> Result<()> {
+        if !self.shares_room_with_us(user)? || !self.was_fetched(user)? {
+            return Ok(());
+        }
+        self.remote_devices_stale(user)?;
+        let seq = self.next_position();
+        self.device_list_changed(user, seq)
+    }
+
     /// Takes in new cross-signing keys of a remote user. Ignored where the user shares no room.
     pub fn receive_cross_signing_keys(
         &mut self,
