@@ -6,6 +6,7 @@ pub mod compose;
 pub mod config;
 pub mod data_dir;
 pub mod demo;
+mod enrolled;
 pub mod enrolment;
 pub mod lifecycle;
 pub mod listeners;

@@ -29,9 +29,8 @@ impl Authority {
             .map(|path| release_file(path))
             .collect::<Result<Vec<_>, _>>()?;
         let mut releases = Release::collect(found)?;
-        let release = match (releases.pop(), releases.is_empty()) {
-            (Some(release), true) => release,
-            _ => return Err(Error::OneRelease),
+        let (Some(release), true) = (releases.pop(), releases.is_empty()) else {
+            return Err(Error::OneRelease);
         };
         let known = self.releases()?;
         if known.iter().any(|it| it.version == release.version) {

@@ -259,7 +259,7 @@ mod tests {
         let versions: Vec<_> = releases.iter().map(|it| it.version.to_string()).collect();
         assert_eq!(versions, ["0.9", "0.10"]);
         assert_eq!(releases[0].length(), 3 * 4096);
-        assert!(releases[0].files[2].name.ends_with(".efi"));
+        assert_eq!(releases[0].files[2].name, "luxchat_0.9.efi");
 
         let half = names("1").into_iter().skip(1).map(|it| file(&it));
         let error = Release::collect(half).unwrap_err().to_string();

@@ -100,13 +100,12 @@ fn note_fallback(paths: &Paths) -> Result<()> {
         return Ok(());
     }
     let known = State::failure(paths)?.filter(|it| it.version == pending.version);
-    let reason = match known {
-        Some(failure) => failure.reason,
-        None => {
-            let reason = "it did not come up far enough to say why";
-            State::set_failure(paths, &pending.version, reason)?;
-            reason.to_owned()
-        }
+    let reason = if let Some(failure) = known {
+        failure.reason
+    } else {
+        let reason = "it did not come up far enough to say why";
+        State::set_failure(paths, &pending.version, reason)?;
+        reason.to_owned()
     };
     State::clear_pending(paths)?;
     State::tell(

@@ -93,7 +93,8 @@ impl<'a> Updater<'a> {
     pub async fn look(&self, origin: &Origin) -> Result<Outcome> {
         let outcome = self.install_from(origin).await.context(origin.in_words());
         match &outcome {
-            Ok(Outcome::Nothing) => {}
+            // That it restarts was told before it does.
+            Ok(Outcome::Nothing | Outcome::Restarts(_)) => {}
             Ok(Outcome::Waits(version)) => State::tell(
                 self.host.paths,
                 &format!(
@@ -101,8 +102,6 @@ impl<'a> Updater<'a> {
                     self.policy.window
                 ),
             ),
-            // Told before.
-            Ok(Outcome::Restarts(_)) => {}
             Err(error) => State::tell(self.host.paths, &format!("no update: {error:#}")),
         }
         outcome

@@ -293,7 +293,7 @@ async fn a_release_on_a_stick_is_installed_at_once_as_it_was_built() {
             "/usr/bin/systemctl reboot"
         ]
     );
-    let seen = site.machine.seen.borrow();
+    let seen = site.machine.seen.borrow().clone();
     let names: Vec<_> = seen.keys().cloned().collect();
     let expected = [
         "luxchat_2.efi".to_owned(),
@@ -301,7 +301,7 @@ async fn a_release_on_a_stick_is_installed_at_once_as_it_was_built() {
         format!("luxchat_2_{UUID}.verity"),
     ];
     assert_eq!(names, expected);
-    for (name, bytes) in &*seen {
+    for (name, bytes) in &seen {
         assert_eq!(*bytes, format!("the bytes of {name}").into_bytes());
     }
     assert!(site.message().contains("restarts into release 2"));
