@@ -4,10 +4,7 @@ use std::{collections::HashMap, fmt::Write as _};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
-use serde::{
-    Deserialize, Serialize,
-    de::{DeserializeOwned, IgnoredAny},
-};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     connection::{Connection, Failure, Payload},
@@ -62,7 +59,7 @@ struct PageContent {
 
 #[derive(Deserialize)]
 struct JoinedMembers {
-    joined: HashMap<String, IgnoredAny>,
+    joined: HashMap<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +76,7 @@ struct JoinedRooms {
 #[derive(Default, Deserialize)]
 struct SyncedRooms {
     #[serde(default)]
-    join: HashMap<String, IgnoredAny>,
+    join: HashMap<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -140,7 +137,7 @@ impl Page {
     /// The texts of its messages, newest first.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         let bodies = self.chunk.iter().map(|event| &event.content.body);
-        bodies.flat_map(Option::as_deref)
+        bodies.filter_map(Option::as_deref)
     }
 }
 

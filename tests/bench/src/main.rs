@@ -31,7 +31,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Load two servers that federate, and measure what one does for the users of the other.
-    Federation(Federation),
+    Federation(Box<Federation>),
     /// Measure the least CPU that uploads and downloads can cost any server on this machine.
     Floor {
         /// A folder on the disk that the server would write to.
@@ -162,7 +162,7 @@ async fn main() -> Result<()> {
     match (cli.command, cli.measure) {
         (Some(Command::Floor { folder }), _) => floor(&folder),
         (Some(Command::Table { subject, files }), _) => table(&subject, &files),
-        (Some(Command::Federation(options)), _) => federation(options).await,
+        (Some(Command::Federation(options)), _) => federation(*options).await,
         (None, Some(options)) => measure(options).await,
         (None, None) => anyhow::bail!("nothing to do; see --help"),
     }
