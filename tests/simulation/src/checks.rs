@@ -1,6 +1,6 @@
 //! What must hold once everything is whole again and has come to rest.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
 use anyhow::{Context, Result};
 use luxchat_store::{Coordinate, Error, Event, EventStatus, ReadTx, RoomNid};
@@ -239,12 +239,12 @@ async fn check_places(world: &World, room: &OwnedRoomId, views: &[View]) -> Resu
             .read(move |tx| {
                 let mut states: HashMap<Coordinate, State> = HashMap::new();
                 for at in coordinates {
-                    if !states.contains_key(&at) {
+                    if let Entry::Vacant(entry) = states.entry(at) {
                         let state = tx.state_map_at(at)?;
                         let state = state
                             .into_iter()
                             .map(|((event_type, key), id)| ((event_type.to_string(), key), id));
-                        states.insert(at, state.collect());
+                        entry.insert(state.collect());
                     }
                 }
                 Ok::<_, Error>(states)

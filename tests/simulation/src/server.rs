@@ -82,6 +82,8 @@ pub(crate) struct Running {
     pub(crate) power: Power,
     /// Its database.
     pub(crate) store: Store,
+    /// The other boxes, as it sees them.
+    pub(crate) federation: Federation,
     /// Its rooms.
     pub(crate) rooms: Rooms,
     /// What its clients read.
@@ -202,9 +204,14 @@ impl Server {
             let (rooms, stop) = (rooms.clone(), stop.clone());
             async move { stop.run_until_cancelled(retry_waiting(rooms)).await }
         });
+        tokio::spawn({
+            let (rooms, stop) = (rooms.clone(), stop.clone());
+            async move { stop.run_until_cancelled(rooms.keep_completing()).await }
+        });
         Ok(Running {
             power,
             sync: Sync::new(store.clone(), typing, presence),
+            federation,
             store,
             rooms,
             receipts,

@@ -1,8 +1,8 @@
 //! What happened, in order: two runs of one seed must have the same trace.
 
 use std::{
-    fmt::Display,
-    io::Write,
+    fmt::{Display, Write as _},
+    io::Write as _,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -54,10 +54,10 @@ pub(crate) fn digest_of(bytes: &[u8]) -> String {
 }
 
 fn short(digest: impl AsRef<[u8]>) -> String {
-    digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut text = String::new();
+    for byte in digest.as_ref().iter().take(8) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

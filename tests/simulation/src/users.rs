@@ -46,7 +46,7 @@ pub(crate) async fn act(world: Arc<World>, index: usize) {
             room: room.clone(),
         };
         let number = dice.below(100);
-        running.power.during(act.one(number, &dice)).await;
+        running.power.during(Box::pin(act.one(number, &dice))).await;
     }
 }
 
@@ -284,7 +284,7 @@ pub(crate) async fn enter_rooms(world: Arc<World>, index: usize) {
             return;
         };
         if let Some(running) = world.servers[index].running() {
-            let entered = enter(&world, index, &running, room, &dice);
+            let entered = Box::pin(enter(&world, index, &running, room, &dice));
             if running.power.during(entered).await == Some(true) {
                 world.has_joined(index, room);
                 continue;

@@ -5,9 +5,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId,
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId, UInt,
     api::client::room::create_room::v3::{Request, RoomPreset},
     serde::Raw,
     signatures::Ed25519KeyPair,
@@ -114,6 +114,7 @@ impl World {
             server.make_users().await?;
             servers.push(server);
         }
+        introduce(&servers).await?;
         let mut world = Self {
             dice,
             trace,
@@ -125,7 +126,7 @@ impl World {
             over: CancellationToken::new(),
             ledger: Mutex::default(),
         };
-        for _ in 0..1 + world.dice.below(2) {
+        for _ in 0..=world.dice.below(2) {
             let room = world.make_room().await?;
             world.rooms.push(room);
         }
@@ -211,4 +212,19 @@ impl World {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets all boxes have each other's keys before anything breaks, as boxes have those on a members list.
+async fn introduce(servers: &[Server]) -> Result<()> {
+    for server in servers {
+        let federation = server.running().context("the box is on")?.federation;
+        for other in servers.iter().filter(|other| other.name() != server.name()) {
+            let keys = federation
+                .keys()
+                .vouched(other.name(), MilliSecondsSinceUnixEpoch(UInt::MIN))
+                .await?;
+            ensure!(!keys.is_empty(), "{} has no keys", other.name());
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,8 @@
 use std::process::{Command, Output};
 
 fn simulate(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_luxchat-simulation"))
+    let program = std::env::var_os("CARGO_BIN_EXE_luxchat-simulation");
+    Command::new(program.expect("cargo names the program"))
         .args(args)
         .output()
         .expect("the program runs")
