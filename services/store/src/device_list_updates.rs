@@ -8,7 +8,9 @@ use ruma::{
 };
 use rusqlite::params;
 
-use crate::{CrossSigningUsage, Position, ReadTx, Result, ServerNid, UserNid};
+use crate::{
+    CrossSigningUsage, Position, ReadTx, Result, ServerNid, UserNid, device_lists::CHANGES_KEPT,
+};
 
 /// What a server has to be told about local users' devices and cross-signing keys.
 #[derive(Clone, Debug)]
@@ -69,12 +71,11 @@ impl ReadTx<'_> {
                 Some(device) => {
                     let before = match previous.get(&user) {
                         Some(before) => *before,
-                        None => self.last_device_change(user, after)?,
+                        None => self.device_list_version(user, after)?,
                     };
                     previous.insert(user, Some(seq));
                     let mut update = self.device_list_update(user, user_id, &device, seq)?;
-                    // The first change follows on the version that the list has before any: the one told to who asks for it.
-                    update.prev_id = vec![stream_id(before.unwrap_or(Position::START))];
+                    update.prev_id = before.map(stream_id).into_iter().collect();
                     Edu::DeviceListUpdate(update)
                 }
             });
@@ -129,6 +130,17 @@ impl ReadTx<'_> {
                 })
             },
         )
+    }
+
+    /// The version that a user's list had at a position: that of its first change is the one before any. `None` when that
+    /// is no longer known.
+    fn device_list_version(&self, user: UserNid, at: Position) -> Result<Option<Position>> {
+        if let Some(last) = self.last_device_change(user, at)? {
+            return Ok(Some(last));
+        }
+        let sql = "SELECT COUNT(*) FROM device_changes WHERE user_nid = ?1";
+        let kept: u32 = self.one(sql, [user], |row| row.get(0))?;
+        Ok((kept < CHANGES_KEPT).then_some(Position::START))
     }
 
     fn last_device_change(&self, user: UserNid, until: Position) -> Result<Option<Position>> {

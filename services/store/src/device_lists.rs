@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Changes kept of each local user. A server that missed older ones is told of a gap and asks for the whole list.
-const CHANGES_KEPT: u32 = 100;
+pub(crate) const CHANGES_KEPT: u32 = 100;
 
 /// Up to this many changes of membership, it is cheaper to look at each than at all members of the user's rooms.
 const FEW_CHANGES: u32 = 1_000;

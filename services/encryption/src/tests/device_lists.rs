@@ -1,5 +1,8 @@
 use luxchat_store::{DeviceListChanges, DeviceListUpdates, Position, Topic};
-use ruma::api::federation::transactions::edu::{DeviceListUpdateContent, Edu};
+use ruma::{
+    UInt,
+    api::federation::transactions::edu::{DeviceListUpdateContent, Edu},
+};
 
 use super::fixture::{Identity, Server, user_id};
 
@@ -169,7 +172,7 @@ async fn servers_that_share_a_room_are_told_in_an_unbroken_sequence() {
     let devices = device_updates(&updates);
     assert!(devices.iter().all(|update| update.user_id == ALICE));
     assert_eq!(devices[0].device_id, "PHONE");
-    assert_eq!(devices[0].prev_id, []);
+    assert_eq!(devices[0].prev_id, [UInt::MIN]);
     assert_eq!(devices[1].prev_id, [devices[0].stream_id]);
     assert_eq!(devices[1].deleted, Some(false));
     assert_eq!(devices[2].prev_id, [devices[1].stream_id]);
