@@ -103,8 +103,8 @@ pub use self::{
     rooms::{
         AUTH_CHAIN_LIMIT, Coordinate, CurrentEntry, DelayEnd, DelayOutcome, DelayedEvent, Event,
         EventStatus, Inserted, Member, NewDelayedEvent, NewEvent, NewPartialRoom, PartialRoom,
-        PartialRooms, Redaction, Rejudged, Replayed, Room, SearchBacklog,
-        SearchEntry, SearchHit, StateChange, StateEntry, TimedEvent, Tip, Visibility,
+        PartialRooms, Redaction, Rejudged, Replayed, Room, SearchBacklog, SearchEntry, SearchHit,
+        StateChange, StateEntry, TimedEvent, Tip, Visibility,
     },
     search_words::{search_words, word_sequence},
     server_keys::{ServerKey, ServerKeyDocument},

@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How long a client that asks for members waits for those that are still being fetched.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn routes() -> Router<State> {
     // The state key may be empty, and then its slash may be missing.
