@@ -46,7 +46,7 @@ pub struct Destination {
 
 impl Network {
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.dhcp == !self.addresses.is_empty() {
+        if self.dhcp != self.addresses.is_empty() {
             return Err("[network] needs either dhcp = true or addresses".to_owned());
         }
         let lists = [

@@ -227,14 +227,17 @@ async fn who_came_is_announced_once_and_their_changes_each_time() {
     // What b.example sends since bob came to a room of a.example's.
     two.told = before;
     two.tell(0).await;
-    assert_eq!(changed_since(&two, joined).await, [bob.clone(); 0]);
+    assert!(changed_since(&two, joined).await.is_empty());
 
     // The same while an answer is under way, which may be older.
     two.told = before;
     let question = two.a.encryption.questions().ask(std::slice::from_ref(&bob));
     two.tell(0).await;
     drop(question);
-    assert_eq!(changed_since(&two, joined).await, [bob.clone()]);
+    assert_eq!(
+        changed_since(&two, joined).await,
+        std::slice::from_ref(&bob)
+    );
 
     let told = two.a.position().await;
     two.b.device("@bob:b.example", "TABLET").await;

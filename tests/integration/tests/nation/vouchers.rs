@@ -18,10 +18,10 @@ fn site(kit: &Kit, folder: &tempfile::TempDir) -> Result<Site> {
     let mut site = kit.nation().site("sante")?.clone();
     let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
     let (client, federation, admin) = (port()?, port()?, port()?);
-    site.name = "finances".to_owned();
+    "finances".clone_into(&mut site.name);
     let config = &mut site.config;
     config.server_name = "finances.demo.lu".parse()?;
-    config.display_name = "finances".to_owned();
+    "finances".clone_into(&mut config.display_name);
     config.data_dir = folder.path().join("finances");
     config.client.listen.set_port(client);
     config.client.public_url = format!("http://127.0.0.1:{client}/").parse()?;
