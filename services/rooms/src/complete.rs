@@ -222,7 +222,7 @@ impl Rooms {
         let join = self.join_of(partial).await?;
         // What this server has of the events before may itself lack members.
         let parents = join.prev_events().to_vec();
-        let states = self.states_after_missing(&inbound, &parents).await?;
+        let states = self.states_after_missing(&inbound, &parents, &[]).await?;
         let states: Vec<State> = states.into_values().collect();
         self.check_state(&inbound, join, states).await
     }

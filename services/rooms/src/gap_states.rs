@@ -1,10 +1,10 @@
 //! The state after events that this server does not have, as another server says.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use luxchat_store::{EventStatus, ReadTx, RoomNid};
+use luxchat_store::{EventStatus, ReadTx, RoomNid, ServerNid};
 use ruma::{
-    OwnedEventId,
+    OwnedEventId, OwnedServerName,
     api::federation::event::{get_room_state, get_room_state_ids},
 };
 
@@ -13,11 +13,15 @@ use crate::{
     accept::authorise_against,
     receive::Inbound,
     receive_checks::{VerifiedPdu, verify_answer},
-    resolve::State,
+    resolve::{State, resolve},
 };
 
 /// Missing state events up to which they are fetched one by one rather than with the whole state.
 const FETCH_SINGLY: usize = 40;
+
+/// Servers that are asked besides the origin, and how long each may take.
+const WITNESSES: usize = 2;
+const WITNESS_TIME: Duration = Duration::from_secs(10);
 
 /// Entries that a state may have, and events its auth chain.
 pub(crate) const MAX_STATE: usize = 100_000;
@@ -27,11 +31,13 @@ impl Rooms {
     /// them.
     ///
     /// What the origin says takes part in state resolution as one side among others: it can add nothing that the events'
-    /// signatures and the auth rules do not bear out.
+    /// signatures and the auth rules do not bear out. It can leave out, though, or tell of what was long ago: what the
+    /// witnesses say, as far as they have the event, takes part as well.
     pub(crate) async fn states_after_missing(
         &self,
         inbound: &Inbound,
         missing: &[OwnedEventId],
+        witnesses: &[OwnedServerName],
     ) -> Result<HashMap<OwnedEventId, State>, PduError> {
         let mut states = HashMap::with_capacity(missing.len());
         for event_id in missing {
@@ -39,11 +45,55 @@ impl Rooms {
                 .fetch_event(inbound, event_id.clone())
                 .await?
                 .ok_or_else(|| PduError::MissingAncestor(event_id.clone()))?;
-            let before = self.state_before_missing(inbound, event_id).await?;
+            let before = self.state_by_all(inbound, event_id, witnesses).await?;
             let after = self.apply(inbound, event, before).await?;
             states.insert(event_id.clone(), after);
         }
         Ok(states)
+    }
+
+    /// Servers of a room that may be asked what the origin says, those with the most members first.
+    pub(crate) async fn witnesses(
+        &self,
+        inbound: &Inbound,
+    ) -> Result<Vec<OwnedServerName>, PduError> {
+        let room = inbound.room.nid;
+        let mut servers = self
+            .store
+            .read::<_, PduError, _>(move |tx| Ok(tx.servers_in_room(room)?))
+            .await?;
+        servers.retain(|(nid, name)| *nid != ServerNid::OWN && *name != inbound.origin);
+        servers.truncate(WITNESSES);
+        Ok(servers.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// The state before an event, resolved from what the origin and the witnesses say.
+    async fn state_by_all(
+        &self,
+        inbound: &Inbound,
+        event_id: &OwnedEventId,
+        witnesses: &[OwnedServerName],
+    ) -> Result<State, PduError> {
+        let mut told = vec![self.state_before_missing(inbound, event_id).await?];
+        for witness in witnesses {
+            let asked = Inbound {
+                origin: witness.clone(),
+                ..inbound.clone()
+            };
+            let answer = self.state_before_missing(&asked, event_id);
+            match tokio::time::timeout(WITNESS_TIME, answer).await {
+                Ok(Ok(state)) if !told.contains(&state) => told.push(state),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%witness, %event_id, %error, "a witness cannot tell");
+                }
+                Err(_) => tracing::debug!(%witness, %event_id, "a witness takes too long"),
+            }
+        }
+        let (room, rules) = (inbound.room.nid, inbound.rules.clone());
+        self.store
+            .read(move |tx| resolve(tx, room, &rules, &told))
+            .await
     }
 
     /// The state before an event, as the origin says. Its events are stored as outliers.

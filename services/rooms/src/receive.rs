@@ -291,7 +291,13 @@ impl Rooms {
     ) -> Result<(), PduError> {
         let pdu = &self.policy_signed_if_possible(inbound, pdu).await?;
         let missing = self.missing_parents(inbound, pdu).await?;
-        let gaps = self.states_after_missing(inbound, &missing).await?;
+        let witnesses = match missing[..] {
+            [] => Vec::new(),
+            _ => self.witnesses(inbound).await?,
+        };
+        let gaps = self
+            .states_after_missing(inbound, &missing, &witnesses)
+            .await?;
         let mut step = self.place(inbound, pdu, gaps.clone()).await?;
         if let Step::MissingAuthEvents(missing) = step {
             self.fetch_auth_events(inbound, pdu, missing).await?;

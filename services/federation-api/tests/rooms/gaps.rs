@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Json, Router, routing::get};
 use ruma::{RoomVersionId, events::StateEventType};
+use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::nation::Nation;
@@ -82,6 +83,49 @@ async fn a_gap_too_wide_to_close_is_bridged_by_the_state_behind_it() {
     two.say(&bob, &room, "and on").await;
     two.deliver(&one).await;
     assert_eq!(one.bodies(&room).await.last().unwrap(), "and on");
+}
+
+#[tokio::test]
+async fn the_state_behind_a_gap_is_not_left_to_one_server() {
+    let nation = Nation::new();
+    let (one, two, three) = (
+        nation.server("one"),
+        nation.server("two"),
+        nation.server("three"),
+    );
+    let (alice, bob, carol) = (
+        one.user("alice").await,
+        two.user("bob").await,
+        three.user("carol").await,
+    );
+    let room = one.public_room(&alice, RoomVersionId::V11).await;
+    two.join(&bob, &room, &[&one]).await.unwrap();
+    let beginning: Vec<_> = one.state(&room).await.into_values().collect();
+    three.join(&carol, &room, &[&one]).await.unwrap();
+    one.deliver(&two).await;
+    one.name_room(&alice, &room, "behind the gap").await;
+    for number in 0..270 {
+        one.say(&alice, &room, &number.to_string()).await;
+    }
+    one.deliver(&three).await;
+    // One tells of the state as it was before carol came, and before the room had a name.
+    let ids = json!({ "pdu_ids": beginning, "auth_chain_ids": [] });
+    let routes = nation.network.detach(one.name()).unwrap();
+    let lies = Router::new()
+        .route(
+            "/_matrix/federation/v1/state_ids/{room}",
+            get(async || Json(ids)),
+        )
+        .fallback_service(routes);
+    nation.network.attach(one.name().to_owned(), lies);
+    let last = one.outbox(&two).await.pop().unwrap();
+    two.receive_one(&one, last).await.unwrap();
+    assert_eq!(two.bodies(&room).await.last().unwrap(), "269");
+    assert_eq!(two.state(&room).await, three.state(&room).await);
+
+    three.say(&carol, &room, "here").await;
+    three.deliver(&two).await;
+    assert_eq!(two.bodies(&room).await.last().unwrap(), "here");
 }
 
 #[tokio::test]
