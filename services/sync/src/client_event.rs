@@ -1,6 +1,6 @@
 //! From a stored event to what clients get. This is the one place that does it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use luxchat_store::{ClientRow, ReadTx, StateKeyNid};
 use ruma::{RoomId, serde::Raw};
@@ -90,6 +90,26 @@ impl Composer<'_, '_> {
         let fields = Fields::parse(&row.json)?;
         let unsigned = self.unsigned(row, &fields)?;
         Ok(Raw::from_json(self.write(row, &fields, unsigned)?))
+    }
+
+    /// An event as servers send it to each other, with its id. A state event needs no history.
+    pub(crate) fn federation_event<T>(
+        &self,
+        row: &ClientRow,
+        history: Option<&History<'_>>,
+    ) -> Result<Raw<T>> {
+        let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_str(&row.json).map_err(|error| invalid("event", error))?;
+        let event_id = value(&row.event_id)?;
+        fields.insert("event_id".into(), &event_id);
+        let nothing = match history {
+            Some(history) => self.erased(row, history)?,
+            None => None,
+        };
+        if let Some(nothing) = &nothing {
+            fields.insert("content".into(), nothing);
+        }
+        raw(&fields)
     }
 
     /// What is left of a message whose sender wanted their words erased before the viewer came.

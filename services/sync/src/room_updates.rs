@@ -228,9 +228,9 @@ impl Pass<'_, '_> {
         written.events = timeline
             .rows
             .iter()
-            .map(|row| match self.as_received(row) {
-                Some(event) => event,
-                None => composer.timeline_event(row, history),
+            .map(|row| match self.filter().event_format {
+                EventFormat::Federation => composer.federation_event(row, Some(history)),
+                _ => composer.timeline_event(row, history),
             })
             .collect::<Result<_>>()?;
         written.limited = timeline.is_limited;
@@ -271,24 +271,18 @@ impl Pass<'_, '_> {
 
     fn write_state(&self, state: StateUpdate) -> Result<v3::State> {
         let composer = self.composer();
-        let events = state.rows.iter().map(|row| match self.as_received(row) {
-            Some(event) => event,
-            None => composer.bare_event(row),
-        });
+        let events = state
+            .rows
+            .iter()
+            .map(|row| match self.filter().event_format {
+                EventFormat::Federation => composer.federation_event(row, None),
+                _ => composer.bare_event(row),
+            });
         let events = v3::StateEvents::with_events(events.collect::<Result<_>>()?);
         Ok(if self.request.use_state_after {
             v3::State::After(events)
         } else {
             v3::State::Before(events)
-        })
-    }
-
-    /// The event as servers send it to each other, where the client asks for that.
-    fn as_received<T>(&self, row: &ClientRow) -> Option<Result<Raw<T>>> {
-        (self.filter().event_format == EventFormat::Federation).then(|| {
-            let event = RawValue::from_string(row.json.clone());
-            let event = event.map_err(|error| luxchat_store::Error::invalid("event", error))?;
-            Ok(Raw::from_json(event))
         })
     }
 

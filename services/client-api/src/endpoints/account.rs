@@ -207,5 +207,13 @@ mod tests {
         let content = async |token: &str| server.get(&event, token).await.ok()["content"].clone();
         assert_eq!(content(&bob).await["body"], "secret");
         assert_eq!(content(&carol).await, json!({}));
+
+        let filter = "%7B%22event_format%22%3A%22federation%22%7D";
+        let sync = format!("/_matrix/client/v3/sync?filter={filter}");
+        let synced = server.get(&sync, &carol).await.ok();
+        assert!(synced["rooms"]["join"][&room]["timeline"].is_object());
+        assert!(!synced.to_string().contains("secret"));
+        let synced = server.get(&sync, &bob).await.ok();
+        assert!(synced.to_string().contains("secret"));
     }
 }

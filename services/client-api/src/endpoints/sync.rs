@@ -166,7 +166,7 @@ mod tests {
         let synced = server.get(&path, &alice).await.ok();
         let event = &synced["rooms"]["join"][&room]["timeline"]["events"][1];
         assert!(event["auth_events"].is_array() && event["signatures"].is_object());
-        assert!(event.get("event_id").is_none());
+        assert!(event["event_id"].as_str().unwrap().starts_with('$'));
     }
 
     #[tokio::test]
