@@ -63,6 +63,15 @@ pub enum Error {
     #[error("the request cannot be built: {0}")]
     InvalidRequest(String),
 
+    /// The keys of a server cannot be had at the moment.
+    #[error("the keys of {server} cannot be had at the moment: {why}")]
+    NoKeys {
+        /// The other server.
+        server: OwnedServerName,
+        /// What the last attempt ended with.
+        why: String,
+    },
+
     /// A signature that should be there is missing, invalid, or by a key that is not to be had.
     #[error("signature: {0}")]
     Signature(String),
@@ -88,7 +97,7 @@ impl Error {
     /// Whether the same request may well succeed later: the server is down, or has too much to do.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Timeout(_) => true,
+            Self::Unreachable { .. } | Self::Timeout(_) | Self::NoKeys { .. } => true,
             Self::Refused { error, .. } => {
                 error.status_code.is_server_error()
                     || error.status_code == StatusCode::TOO_MANY_REQUESTS

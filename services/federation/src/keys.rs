@@ -39,6 +39,15 @@ pub struct Keys {
     shared: Arc<Shared>,
 }
 
+/// What there is to verify an event with.
+#[derive(Clone, Debug, Default)]
+pub struct EventKeys {
+    /// By server and key id.
+    pub keys: PublicKeyMap,
+    /// A server that must have signed the event, and whose key may well be had later.
+    pub missing_for_now: Option<OwnedServerName>,
+}
+
 #[derive(Debug)]
 struct Shared {
     store: Store,
@@ -137,7 +146,8 @@ impl Keys {
     }
 
     /// The keys that `ruma::signatures::verify_event` needs for `event`: those of its signatures by servers that must
-    /// have signed it. Keys that are not to be had are left out; verification then fails for the servers concerned.
+    /// have signed it. Keys that are not to be had are left out; verification then fails for the servers concerned, for
+    /// now or for good.
     ///
     /// # Errors
     ///
@@ -146,11 +156,11 @@ impl Keys {
         &self,
         event: &CanonicalJsonObject,
         rules: &SignaturesRules,
-    ) -> Result<PublicKeyMap> {
+    ) -> Result<EventKeys> {
         let servers = required_server_signatures_to_verify_event(event, rules)
             .map_err(|error| Error::Signature(error.to_string()))?;
         let at = origin_server_ts(event)?;
-        let mut map = PublicKeyMap::new();
+        let mut event_keys = EventKeys::default();
         for server in servers {
             let mut keys = PublicKeySet::new();
             for key_id in signatures_of(event, &server).take(MAX_SIGNATURES) {
@@ -159,12 +169,17 @@ impl Keys {
                         keys.insert(key_id.to_string(), key);
                     }
                     Err(error @ Error::Store(_)) => return Err(error),
-                    Err(error) => tracing::debug!(%error, "a key is missing"),
+                    Err(error) => {
+                        tracing::debug!(%error, "a key is missing");
+                        if error.is_passing() {
+                            event_keys.missing_for_now = Some(server.clone());
+                        }
+                    }
                 }
             }
-            map.insert(server.to_string(), keys);
+            event_keys.keys.insert(server.to_string(), keys);
         }
-        Ok(map)
+        Ok(event_keys)
     }
 
     fn now_ms(&self) -> u64 {

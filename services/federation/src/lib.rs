@@ -29,7 +29,7 @@ pub use self::{
     error::{Error, Result},
     federation::Federation,
     identity::{Identity, TlsIdentity},
-    keys::Keys,
+    keys::{EventKeys, Keys},
     membership::{Denial, ListedKey, Membership},
     memory::{Carried, Carrier, MemoryNetwork},
     peer::PeerIdentity,

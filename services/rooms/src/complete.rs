@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use crate::{
     Error, Origin, PduError, Result, Rooms,
     accept::authorise_as_current,
+    gap_states::Trust,
     receive::Inbound,
     resolve::{State, resolve},
 };
@@ -135,9 +136,10 @@ impl Rooms {
 
     async fn due(&self, under_way: &HashSet<RoomNid>) -> Result<Vec<PartialRoom>> {
         let now_ms = self.store.clock().now_ms();
+        let horizon_ms = self.time_after(RETRIES[RETRIES.len() - 1]);
         let due = self
             .store
-            .read(move |tx| tx.due_partial_rooms(now_ms, BATCH));
+            .read(move |tx| tx.due_partial_rooms(now_ms, horizon_ms, BATCH));
         let mut due = due.await?;
         due.retain(|partial| !under_way.contains(&partial.room));
         Ok(due)
@@ -156,8 +158,7 @@ impl Rooms {
         let attempts = usize::try_from(partial.attempts).unwrap_or(usize::MAX);
         let delay = RETRIES[attempts.min(RETRIES.len() - 1)];
         warn!(%room_id, %error, ?delay, "a room still lacks members");
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        let retry_ts = self.store.clock().now_ms().saturating_add(delay_ms);
+        let retry_ts = self.time_after(delay);
         let (room, join, error) = (partial.room, partial.join, error.to_string());
         self.store
             .write(move |tx| {
@@ -222,7 +223,9 @@ impl Rooms {
         let join = self.join_of(partial).await?;
         // What this server has of the events before may itself lack members.
         let parents = join.prev_events().to_vec();
-        let states = self.states_after_missing(&inbound, &parents, &[]).await?;
+        let states = self
+            .states_after_missing(&inbound, &parents, &[], Trust::AnyWord)
+            .await?;
         let states: Vec<State> = states.into_values().collect();
         self.check_state(&inbound, join, states).await
     }

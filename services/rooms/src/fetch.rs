@@ -12,7 +12,7 @@ use ruma::{
 use crate::{
     PduError, Rooms,
     receive::Inbound,
-    receive_checks::{VerifiedPdu, check_format, parse_object, verify_answer, verify_each},
+    receive_checks::{VerifiedPdu, check_format, parse_object, verify_answer, verify_one},
 };
 
 /// Events fetched one by one for one PDU at most.
@@ -110,10 +110,7 @@ impl Rooms {
                 parsed.event_id
             )));
         }
-        let mut verified = verify_each(&self.federation, vec![parsed], &inbound.rules).await?;
-        let event = verified
-            .pop()
-            .unwrap_or_else(|| Err(PduError::MissingAncestor(event_id.clone())))?;
+        let event = verify_one(&self.federation, parsed, &inbound.rules).await?;
         if event.clone().into_pdu()?.room_id() != inbound.room.room_id {
             return Err(PduError::Format(format!("{event_id} is of another room")));
         }

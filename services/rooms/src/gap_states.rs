@@ -21,10 +21,20 @@ const FETCH_SINGLY: usize = 40;
 
 /// Servers that are asked besides the origin, and how long each may take.
 const WITNESSES: usize = 2;
-const WITNESS_TIME: Duration = Duration::from_secs(10);
+pub(crate) const WITNESS_TIME: Duration = Duration::from_secs(10);
 
 /// Entries that a state may have, and events its auth chain.
 pub(crate) const MAX_STATE: usize = 100_000;
+
+/// Whose word counts for a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// The origin's, though nobody bear it out: there is more before the event than can be asked for.
+    AnyWord,
+    /// That of a witness, where the room has any: whoever has the event before has those that lead to it as well, and an
+    /// origin that alone knows of it may have made it up.
+    Witnessed,
+}
 
 impl Rooms {
     /// The states after some events, which the origin has and this server does not have, for want of the events before
@@ -38,6 +48,7 @@ impl Rooms {
         inbound: &Inbound,
         missing: &[OwnedEventId],
         witnesses: &[OwnedServerName],
+        trust: Trust,
     ) -> Result<HashMap<OwnedEventId, State>, PduError> {
         let mut states = HashMap::with_capacity(missing.len());
         for event_id in missing {
@@ -45,7 +56,9 @@ impl Rooms {
                 .fetch_event(inbound, event_id.clone())
                 .await?
                 .ok_or_else(|| PduError::MissingAncestor(event_id.clone()))?;
-            let before = self.state_by_all(inbound, event_id, witnesses).await?;
+            let before = self
+                .state_by_all(inbound, event_id, witnesses, trust)
+                .await?;
             let after = self.apply(inbound, event, before).await?;
             states.insert(event_id.clone(), after);
         }
@@ -73,22 +86,30 @@ impl Rooms {
         inbound: &Inbound,
         event_id: &OwnedEventId,
         witnesses: &[OwnedServerName],
+        trust: Trust,
     ) -> Result<State, PduError> {
         let mut told = vec![self.state_before_missing(inbound, event_id).await?];
+        let (mut vouching, mut is_contradicted) = (0, false);
         for witness in witnesses {
-            let asked = Inbound {
-                origin: witness.clone(),
-                ..inbound.clone()
-            };
+            let asked = inbound.asking(witness);
             let answer = self.state_before_missing(&asked, event_id);
             match tokio::time::timeout(WITNESS_TIME, answer).await {
-                Ok(Ok(state)) if !told.contains(&state) => told.push(state),
-                Ok(Ok(_)) => {}
+                Ok(Ok(state)) => {
+                    vouching += 1;
+                    if !told.contains(&state) {
+                        told.push(state);
+                    }
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(%witness, %event_id, %error, "a witness cannot tell");
+                    is_contradicted |= !error.is_passing();
                 }
                 Err(_) => tracing::debug!(%witness, %event_id, "a witness takes too long"),
             }
+        }
+        let is_alone = vouching == 0 && !witnesses.is_empty();
+        if trust == Trust::Witnessed && is_alone && (is_contradicted || !inbound.is_last_try) {
+            return Err(PduError::MissingAncestor(event_id.clone()));
         }
         let (room, rules) = (inbound.room.nid, inbound.rules.clone());
         self.store

@@ -58,6 +58,7 @@ impl Rooms {
             made_by: Origin::Own,
             room,
             rules,
+            is_last_try: false,
         };
         let pdu = self.policy_signed(&inbound, &pdu).await?;
         let (room, rules) = (&inbound.room, &inbound.rules);

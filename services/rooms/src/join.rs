@@ -57,9 +57,8 @@ impl Rooms {
         let rooms = self.clone();
         let request = join.clone();
         let local = self.store.write(move |tx| rooms.join_here(tx, &request));
-        let local = self.or_elsewhere(&join.room_id, local.await).await;
         let local = self
-            .once_signed(&join.room_id, local, |_| Local::Done)
+            .once_signed(&join.room_id, local.await, |_| Local::Done)
             .await;
         match local {
             Ok(Local::Done) => Ok(()),
@@ -88,23 +87,14 @@ impl Rooms {
         }
     }
 
-    /// Where members are missing from the room's state, an invite may be among what is missing: others know.
-    async fn or_elsewhere(&self, room_id: &RoomId, local: Result<Local>) -> Result<Local> {
-        if !matches!(local, Err(Error::Forbidden(_))) {
-            return local;
-        }
-        let room_id = room_id.to_owned();
-        let room = self.store.read(move |tx| tx.room_by_id(&room_id)).await?;
-        match room {
-            Some(room) if room.is_partial() => Ok(Local::Elsewhere),
-            _ => local,
-        }
-    }
-
     fn join_here(&self, tx: &mut WriteTx<'_>, join: &Join) -> Result<Local> {
         let mut room = RoomWriter::open(self, tx, &join.room_id)?;
         if room.membership(&join.user)? == MembershipState::Join {
             return Ok(Local::Done);
+        }
+        if room.room.is_partial() {
+            // The user may be invited or banned without this server having heard of it: others know.
+            return Ok(Local::Elsewhere);
         }
         let (user, reason) = (&*join.user, join.reason.as_deref());
         let mut content = member_content(room.tx, user, &MembershipState::Join, reason)?;
@@ -130,6 +120,9 @@ impl Rooms {
 
     fn knock_here(&self, tx: &mut WriteTx<'_>, knock: &Join) -> Result<()> {
         let mut room = RoomWriter::open(self, tx, &knock.room_id)?;
+        if room.room.is_partial() {
+            return Err(Error::RoomNotResident(knock.room_id.clone()));
+        }
         let (user, reason) = (&*knock.user, knock.reason.as_deref());
         if room.membership(user)? == MembershipState::Knock {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::{
     accept::authorise_as_current,
     append,
     assess::difference,
-    gap_states::{MAX_STATE, state_of},
+    gap_states::{MAX_STATE, Trust, state_of},
     handshake::{Completed, Wish},
     receive::Inbound,
     receive_checks::{
@@ -81,6 +81,7 @@ impl Rooms {
             made_by: Origin::OwnElsewhere,
             room,
             rules: join.rules.clone(),
+            is_last_try: false,
         };
         let room = inbound.room.nid;
         if self.store.read(move |tx| tx.is_resident(room)).await? {
@@ -123,7 +124,13 @@ impl Rooms {
 
     /// A join that this server could not authorise by itself, to a room that it is in.
     async fn join_resident(&self, inbound: &Inbound, pdu: &Arc<Pdu>) -> Result<()> {
-        self.receive_ancestor(inbound, pdu).await?;
+        match self.receive_one(inbound, pdu).await {
+            // The room has let the user in: it must not be for want of an event that nobody has any more.
+            Err(PduError::MissingAncestor(_)) => {
+                self.receive_ancestor(inbound, pdu, Trust::AnyWord).await?;
+            }
+            received => received?,
+        }
         match self.status_of(inbound, pdu).await? {
             EventStatus::Accepted => Ok(()),
             EventStatus::SoftFailed | EventStatus::Rejected => Err(Error::Forbidden(
@@ -192,7 +199,6 @@ impl Rooms {
             )));
         }
         let via = inbound.origin.clone();
-        let now_ms = self.store.clock().now_ms();
         self.store
             .write(move |tx| {
                 let inserted = begin(tx, room, event, &state)?;
@@ -203,7 +209,6 @@ impl Rooms {
                         from: inserted.seq,
                         via: &via,
                         servers: &servers,
-                        retry_ts: now_ms,
                     })?,
                     _ => tx.end_partial(room)?,
                 }

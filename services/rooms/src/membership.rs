@@ -1,5 +1,7 @@
 //! Leaving, inviting, kicking, banning, unbanning, forgetting.
 
+use std::time::Duration;
+
 use luxchat_store::{InvitePermission, WriteTx};
 use ruma::{
     CanonicalJsonObject, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
@@ -11,6 +13,10 @@ use crate::{
     member_content::{bare_member_content, member_content, member_draft},
     room_writer::RoomWriter,
 };
+
+/// How long a change to somebody's membership waits for members that are missing from the room: that they are banned may be
+/// among what is missing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a user wants another one's membership to be.
 #[derive(Clone, Debug)]
@@ -140,6 +146,7 @@ impl Rooms {
         room_id: &RoomId,
         content: CanonicalJsonObject,
     ) -> Result<OwnedEventId> {
+        self.await_members(room_id, PATIENCE).await?;
         if target.server_name() != self.server_name() {
             return self.invite_remote(sender, target, room_id, content).await;
         }
@@ -163,6 +170,7 @@ impl Rooms {
         applies_to: impl FnOnce(&MembershipState) -> Result<(), &'static str> + Send + 'static,
     ) -> Result<()> {
         let (rooms, room_id) = (self.clone(), request.room_id.clone());
+        self.await_members(&room_id, PATIENCE).await?;
         let done = self
             .store
             .write(move |tx| {

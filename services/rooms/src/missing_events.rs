@@ -12,14 +12,15 @@ use ruma::{OwnedEventId, api::federation::event::get_missing_events};
 
 use crate::{
     PduError, Rooms,
+    gap_states::{Trust, WITNESS_TIME},
     ordering::parents_first,
     partial_view::{Threshold, state_after},
     receive::Inbound,
     receive_checks::verify_answer,
 };
 
-/// Requests made for one PDU.
-const ROUNDS: usize = 5;
+/// Requests made to one server for one PDU.
+const ROUNDS: usize = 10;
 
 /// Events asked for by one request.
 const LIMIT: u32 = 50;
@@ -27,43 +28,63 @@ const LIMIT: u32 = 50;
 /// Servers tell of 10 to 50 events at most, whatever the request says. An answer with fewer is all they have to tell.
 const SHORT: usize = 10;
 
+/// What lies between an event and what this server has of its room.
+struct Gap {
+    gathered: HashMap<OwnedEventId, Arc<Pdu>>,
+    /// The events at its far end, whose parents are missing still.
+    latest: Vec<Arc<Pdu>>,
+    /// Whether there is more than is asked for.
+    is_wide: bool,
+}
+
+impl Gap {
+    fn before(pdu: &Arc<Pdu>) -> Self {
+        Self {
+            gathered: HashMap::new(),
+            latest: vec![Arc::clone(pdu)],
+            is_wide: false,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.latest.is_empty()
+    }
+}
+
 impl Rooms {
-    /// Asks the origin for the events between this server's extremities and an event, and takes them in, oldest first.
-    /// What is still missing then is not to be had this way.
+    /// Asks the origin for the events between this server's extremities and an event, then the witnesses for what it does
+    /// not tell, and takes them in, oldest first. What is still missing then is not to be had this way.
     pub(crate) async fn fetch_missing_events(
         &self,
         inbound: &Inbound,
         pdu: &Arc<Pdu>,
     ) -> Result<(), PduError> {
-        let mut gathered: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
-        let mut latest = vec![Arc::clone(pdu)];
-        for _ in 0..ROUNDS {
-            let found = match self.ask_missing(inbound, &latest).await {
-                Ok(found) => found,
-                Err(error) if error.is_passing() => return Err(error),
-                Err(error) => {
-                    tracing::debug!(origin = %inbound.origin, %error, "no missing events to be had");
-                    break;
-                }
-            };
-            let (before, is_all) = (gathered.len(), found.len() < SHORT);
-            for event in found {
-                if event.event_id() != pdu.event_id() {
-                    gathered.entry(event.event_id().to_owned()).or_insert(event);
-                }
-            }
-            latest = self.beginnings(inbound, pdu, &gathered).await?;
-            if is_all || latest.is_empty() || gathered.len() == before {
+        let mut gap = Gap::before(pdu);
+        self.gather(inbound, pdu, &mut gap).await?;
+        let witnesses = self.witnesses(inbound).await?;
+        for witness in &witnesses {
+            if gap.is_closed() || gap.is_wide {
                 break;
             }
+            let asked = inbound.asking(witness);
+            match tokio::time::timeout(WITNESS_TIME, self.gather(&asked, pdu, &mut gap)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%witness, %error, "a witness cannot tell"),
+                Err(_) => tracing::debug!(%witness, "a witness takes too long"),
+            }
         }
-        let gathered = self.between(inbound, pdu, gathered).await?;
+        let trust = if gap.is_wide {
+            Trust::AnyWord
+        } else {
+            Trust::Witnessed
+        };
+        let gathered = self.between(inbound, pdu, gap.gathered).await?;
         for event in parents_first(
             gathered,
             |event| event.event_id(),
             |event| event.prev_events(),
         ) {
-            match self.receive_ancestor(inbound, &event).await {
+            match self.receive_ancestor(inbound, &event, trust).await {
                 Ok(()) => {}
                 Err(error) if error.is_passing() => return Err(error),
                 Err(error) => {
@@ -71,6 +92,38 @@ impl Rooms {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Gathers what the origin can tell of a gap.
+    async fn gather(
+        &self,
+        inbound: &Inbound,
+        pdu: &Arc<Pdu>,
+        gap: &mut Gap,
+    ) -> Result<(), PduError> {
+        for _ in 0..ROUNDS {
+            let found = match self.ask_missing(inbound, &gap.latest).await {
+                Ok(found) => found,
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(origin = %inbound.origin, %error, "no missing events to be had");
+                    return Ok(());
+                }
+            };
+            let (before, is_all) = (gap.gathered.len(), found.len() < SHORT);
+            for event in found {
+                if event.event_id() != pdu.event_id() {
+                    let event_id = event.event_id().to_owned();
+                    gap.gathered.entry(event_id).or_insert(event);
+                }
+            }
+            gap.latest = self.beginnings(inbound, pdu, &gap.gathered).await?;
+            if is_all || gap.is_closed() || gap.gathered.len() == before {
+                return Ok(());
+            }
+        }
+        gap.is_wide = true;
         Ok(())
     }
 

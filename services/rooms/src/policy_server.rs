@@ -99,6 +99,7 @@ impl Rooms {
             made_by: Origin::Own,
             room,
             rules,
+            is_last_try: false,
         };
         let signed = self.policy_signed(&inbound, &pdu).await?;
         let _turn = self.room_turns.take(room_id).await;

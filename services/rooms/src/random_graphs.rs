@@ -156,6 +156,7 @@ async fn deliver(rooms: &TestRooms, model: &Model, pdu: Pdu) {
         made_by: Origin::Remote,
         room: room.unwrap().unwrap(),
         rules: model.rules.clone(),
+        is_last_try: false,
     };
     let step = rooms.accept(&inbound, &Arc::new(pdu), HashMap::new()).await;
     step.unwrap().done().unwrap();

@@ -21,8 +21,9 @@ use tokio::time::Instant;
 use crate::{
     Origin, PduError, Rooms,
     accept::Step,
+    gap_states::Trust,
     partial_view::{Threshold, state_after},
-    receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
+    receive_checks::{ParsedPdu, Unverified, check_format, parse_object, string, verify_each},
     resolve::State,
     version::rules_of,
 };
@@ -43,6 +44,18 @@ pub(crate) struct Inbound {
     pub(crate) made_by: Origin,
     pub(crate) room: Room,
     pub(crate) rules: RoomVersionRules,
+    /// Whether what cannot be had now is given up: then the word of whoever answers has to do.
+    pub(crate) is_last_try: bool,
+}
+
+impl Inbound {
+    /// The same, with `server` to be asked for what is missing.
+    pub(crate) fn asking(&self, server: &ServerName) -> Self {
+        Self {
+            origin: server.to_owned(),
+            ..self.clone()
+        }
+    }
 }
 
 impl Rooms {
@@ -137,6 +150,7 @@ impl Rooms {
             made_by: Origin::Remote,
             room,
             rules,
+            is_last_try: false,
         }))
     }
 
@@ -169,12 +183,11 @@ impl Rooms {
         let verified = verify_each(&self.federation, new, &inbound.rules).await?;
         let mut events = Vec::with_capacity(verified.len());
         for (event_id, result) in ids.into_iter().zip(verified) {
-            match result.and_then(|pdu| pdu.into_pdu()) {
-                Ok(pdu) => events.push(pdu),
-                Err(error) => {
-                    tracing::warn!(origin = %inbound.origin, %event_id, %error, "a PDU is dropped");
-                    self.note_forgery(&inbound.origin, &error);
-                    received.insert(event_id, Err(error));
+            match result {
+                Ok(pdu) => events.push(pdu.into_pdu()?),
+                Err(unverified) => {
+                    let result = self.or_keep_unverified(inbound, unverified).await?;
+                    received.insert(event_id, result);
                 }
             }
         }
@@ -194,6 +207,23 @@ impl Rooms {
             left = rest;
         }
         Ok(())
+    }
+
+    /// What an origin is told of an event that did not pass. It is kept where that is for want of a key at the moment.
+    async fn or_keep_unverified(
+        &self,
+        inbound: &Inbound,
+        unverified: Unverified,
+    ) -> Result<Result<(), PduError>, PduError> {
+        let Unverified { pdu, error } = unverified;
+        let (origin, event_id) = (&inbound.origin, pdu.event_id.clone());
+        if error.may_heal() && self.keep_unverified(inbound, pdu).await? {
+            tracing::info!(%origin, %event_id, %error, "an event waits");
+            return Ok(Ok(()));
+        }
+        tracing::warn!(%origin, %event_id, %error, "a PDU is dropped");
+        self.note_forgery(origin, &error);
+        Ok(Err(error))
     }
 
     /// Holds a forgery against its origin, if it is that one's own: what others made of it, nobody can know.
@@ -239,7 +269,8 @@ impl Rooms {
             return Err(error);
         }
         let (origin, event_id) = (&inbound.origin, pdu.event_id());
-        if error.may_heal() && self.keep_waiting(inbound, pdu).await? {
+        let (id, json) = (event_id.to_owned(), pdu.json().to_owned());
+        if error.may_heal() && self.keep_waiting(inbound, id, json).await? {
             tracing::info!(%origin, %event_id, %error, "an event waits");
             return Ok(Ok(()));
         }
@@ -272,8 +303,11 @@ impl Rooms {
     ) -> Result<(), PduError> {
         let pdu = &self.policy_signed_if_possible(inbound, pdu).await?;
         let mut step = self.place(inbound, pdu, HashMap::new()).await?;
-        if step.is_missing() && !self.missing_parents(inbound, pdu).await?.is_empty() {
-            self.fetch_missing_events(inbound, pdu).await?;
+        if step.is_missing() {
+            // What was missing may have come by itself meanwhile.
+            if !self.missing_parents(inbound, pdu).await?.is_empty() {
+                self.fetch_missing_events(inbound, pdu).await?;
+            }
             step = self.place(inbound, pdu, HashMap::new()).await?;
         }
         if let Step::MissingAuthEvents(missing) = step {
@@ -288,6 +322,7 @@ impl Rooms {
         &self,
         inbound: &Inbound,
         pdu: &Arc<Pdu>,
+        trust: Trust,
     ) -> Result<(), PduError> {
         let pdu = &self.policy_signed_if_possible(inbound, pdu).await?;
         let missing = self.missing_parents(inbound, pdu).await?;
@@ -296,7 +331,7 @@ impl Rooms {
             _ => self.witnesses(inbound).await?,
         };
         let gaps = self
-            .states_after_missing(inbound, &missing, &witnesses)
+            .states_after_missing(inbound, &missing, &witnesses, trust)
             .await?;
         let mut step = self.place(inbound, pdu, gaps.clone()).await?;
         if let Step::MissingAuthEvents(missing) = step {

@@ -9,13 +9,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use luxchat_federation::Federation;
+use luxchat_federation::{EventKeys, Federation};
 use luxchat_store::{EventStatus, Pdu};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, EventId, OwnedEventId, UserId,
     canonical_json::redact,
     room_version_rules::RoomVersionRules,
-    signatures::{PublicKeyMap, VerificationError, Verified, reference_hash, verify_event},
+    signatures::{VerificationError, Verified, reference_hash, verify_event},
     state_res::check_pdu_format,
 };
 use serde_json::value::RawValue;
@@ -49,6 +49,19 @@ pub(crate) struct VerifiedPdu {
     pub(crate) object: CanonicalJsonObject,
 }
 
+/// A PDU that did not pass.
+#[derive(Clone, Debug)]
+pub(crate) struct Unverified {
+    pub(crate) pdu: ParsedPdu,
+    pub(crate) error: PduError,
+}
+
+impl From<Unverified> for PduError {
+    fn from(unverified: Unverified) -> Self {
+        unverified.error
+    }
+}
+
 impl VerifiedPdu {
     /// The events that it names as its authority.
     pub(crate) fn auth_events(&self) -> impl Iterator<Item = OwnedEventId> {
@@ -74,7 +87,11 @@ impl VerifiedPdu {
 ///
 /// When it is too long, not a JSON object, or holds a number that canonical JSON does not know.
 pub(crate) fn parse_object(raw: &RawValue) -> Result<CanonicalJsonObject, PduError> {
-    let text = raw.get();
+    parse_text(raw.get())
+}
+
+/// The same of bare text.
+pub(crate) fn parse_text(text: &str) -> Result<CanonicalJsonObject, PduError> {
     if text.len() > MAX_TEXT {
         return Err(PduError::Format(format!(
             "the PDU has more than {MAX_TEXT} bytes"
@@ -143,30 +160,38 @@ fn shortened(
 /// Checks the signatures with `keys`, then the content hash. This is work for a blocking thread.
 pub(crate) fn verify(
     pdu: ParsedPdu,
-    keys: &PublicKeyMap,
+    keys: &EventKeys,
     rules: &RoomVersionRules,
-) -> Result<VerifiedPdu, PduError> {
-    let ParsedPdu { event_id, object } = pdu;
-    let verified =
-        verify_event(keys, &object, rules).map_err(|error| rejected(&object, keys, &error))?;
-    let object = match verified {
-        Verified::All => object,
-        Verified::Signatures => redact(object, &rules.redaction, None)
-            .map_err(|error| PduError::Format(error.to_string()))?,
+) -> Result<VerifiedPdu, Unverified> {
+    let verified = match verify_event(&keys.keys, &pdu.object, rules) {
+        Ok(verified) => verified,
+        Err(error) => {
+            let error = rejected(&pdu.object, keys, &error);
+            return Err(Unverified { pdu, error });
+        }
     };
-    Ok(VerifiedPdu { event_id, object })
+    let ParsedPdu { event_id, object } = pdu;
+    if verified == Verified::All {
+        return Ok(VerifiedPdu { event_id, object });
+    }
+    match redact(object.clone(), &rules.redaction, None) {
+        Ok(object) => Ok(VerifiedPdu { event_id, object }),
+        Err(error) => Err(Unverified {
+            pdu: ParsedPdu { event_id, object },
+            error: PduError::Format(error.to_string()),
+        }),
+    }
 }
 
 /// Why a signature does not count. Only where the key is at hand and one server alone must have signed, is it certain that
 /// this server did not.
-fn rejected(
-    object: &CanonicalJsonObject,
-    keys: &PublicKeyMap,
-    error: &VerificationError,
-) -> PduError {
+fn rejected(object: &CanonicalJsonObject, keys: &EventKeys, error: &VerificationError) -> PduError {
+    if let Some(server) = &keys.missing_for_now {
+        return PduError::NoKeys(server.clone());
+    }
     let sender = string(object, "sender").and_then(|sender| <&UserId>::try_from(sender).ok());
     match (error, sender) {
-        (VerificationError::Ed25519(_), Some(sender)) if keys.len() == 1 => {
+        (VerificationError::Ed25519(_), Some(sender)) if keys.keys.len() == 1 => {
             PduError::Forged(sender.server_name().to_owned())
         }
         _ => PduError::Signature(error.to_string()),
@@ -179,7 +204,7 @@ pub(crate) async fn verify_each(
     federation: &Federation,
     pdus: Vec<ParsedPdu>,
     rules: &RoomVersionRules,
-) -> Result<Vec<Result<VerifiedPdu, PduError>>, PduError> {
+) -> Result<Vec<Result<VerifiedPdu, Unverified>>, PduError> {
     let batches = batches(pdus);
     let verified = stream::iter(batches)
         .map(|batch| verify_batch(federation, batch, rules))
@@ -187,6 +212,19 @@ pub(crate) async fn verify_each(
         .try_collect::<Vec<_>>()
         .await?;
     Ok(verified.into_iter().flatten().collect())
+}
+
+/// The same for one PDU.
+pub(crate) async fn verify_one(
+    federation: &Federation,
+    pdu: ParsedPdu,
+    rules: &RoomVersionRules,
+) -> Result<VerifiedPdu, PduError> {
+    let mut verified = verify_each(federation, vec![pdu], rules).await?;
+    let verified = verified
+        .pop()
+        .ok_or_else(|| PduError::Internal("no result".to_owned()))?;
+    Ok(verified?)
 }
 
 /// Parses and verifies PDUs that another server answered with. Those that fail a check are left out, and of several
@@ -201,9 +239,11 @@ pub(crate) async fn verify_answer(
         blocking(move || parse_distinct(&pdus, &rules)).await?
     };
     let verified = verify_each(federation, parsed, rules).await?;
-    let passes = |result: Result<VerifiedPdu, PduError>| {
+    let passes = |result: Result<VerifiedPdu, Unverified>| {
         result
-            .inspect_err(|error| tracing::debug!(%error, "a PDU is left out"))
+            .inspect_err(
+                |unverified| tracing::debug!(error = %unverified.error, "a PDU is left out"),
+            )
             .ok()
     };
     Ok(verified.into_iter().filter_map(passes).collect())
@@ -248,7 +288,7 @@ async fn verify_batch(
     federation: &Federation,
     batch: Vec<ParsedPdu>,
     rules: &RoomVersionRules,
-) -> Result<Vec<Result<VerifiedPdu, PduError>>, PduError> {
+) -> Result<Vec<Result<VerifiedPdu, Unverified>>, PduError> {
     let mut with_keys = Vec::with_capacity(batch.len());
     for pdu in batch {
         let keys = federation
@@ -262,7 +302,10 @@ async fn verify_batch(
     in_turn(move || {
         with_keys
             .into_iter()
-            .map(|(pdu, keys)| verify(pdu, &keys?, &rules))
+            .map(|(pdu, keys)| match keys {
+                Ok(keys) => verify(pdu, &keys, &rules),
+                Err(error) => Err(Unverified { pdu, error }),
+            })
             .collect()
     })
     .await

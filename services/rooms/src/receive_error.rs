@@ -17,6 +17,10 @@ pub enum PduError {
     #[error("invalid signature: {0} did not sign it")]
     Forged(ruma::OwnedServerName),
 
+    /// Whether its signature holds is not to be known for now.
+    #[error("the keys of {0} cannot be had at the moment")]
+    NoKeys(ruma::OwnedServerName),
+
     /// This server is not in the room.
     #[error("this server is not in the room")]
     NotInRoom,
@@ -65,9 +69,12 @@ impl PduError {
         }
     }
 
-    /// Whether the PDU may be taken in once more is known of what it builds upon.
+    /// Whether the PDU may be taken in once more is known of what it builds upon, or who signed it answers.
     pub(crate) fn may_heal(&self) -> bool {
-        matches!(self, Self::MissingAncestor(_) | Self::Limit(_))
+        matches!(
+            self,
+            Self::MissingAncestor(_) | Self::Limit(_) | Self::NoKeys(_)
+        )
     }
 
     pub(crate) fn task(error: tokio::task::JoinError) -> Self {

@@ -7,7 +7,7 @@ use ruma::{UserId, events::room::member::MembershipState};
 use crate::{
     Authorised, Origin, PduError, Placement, Rooms, append,
     receive::Inbound,
-    receive_checks::{ParsedPdu, verify_each},
+    receive_checks::{ParsedPdu, verify_one},
 };
 
 impl Rooms {
@@ -17,8 +17,8 @@ impl Rooms {
         inbound: &Inbound,
         pdu: ParsedPdu,
     ) -> Result<(), PduError> {
-        let mut verified = verify_each(&self.federation, vec![pdu], &inbound.rules).await?;
-        let pdu = verified.pop().ok_or(PduError::NotInRoom)??.into_pdu()?;
+        let verified = verify_one(&self.federation, pdu, &inbound.rules).await?;
+        let pdu = verified.into_pdu()?;
         let room = inbound.room.nid;
         self.store
             .write(move |tx| {

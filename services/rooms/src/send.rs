@@ -14,6 +14,7 @@ use crate::{
     Error, Result, Rooms, Transaction,
     client_transactions::Once,
     draft::{Draft, canonical},
+    membership::PATIENCE,
     room_writer::RoomWriter,
     rules_of,
 };
@@ -75,6 +76,9 @@ impl Rooms {
         if event.event_type == TimelineEventType::RoomMember {
             // Who lets a user in is for the servers to say.
             content.remove("join_authorised_via_users_server");
+            if event.state_key.as_deref() != Some(event.sender.as_str()) {
+                self.await_members(&event.room_id, PATIENCE).await?;
+            }
         }
         if let Some(target) = invited(&event, &content)? {
             return self

@@ -159,9 +159,9 @@ impl Rooms {
         self.store
             .read(move |tx| {
                 let room = open_room_for_member(tx, &origin, &room_id)?;
-                let mut walk = Walk::new(tx, &room);
+                let mut walk = Walk::new(tx, &room, Order::DeepestFirst);
                 for event_id in from.iter().take(MAX_BACKFILL) {
-                    walk.visit(event_id)?;
+                    walk.visit(event_id, 0)?;
                 }
                 let mut view = PeerView::new(tx, &room, &origin);
                 let mut events = Vec::new();
@@ -192,13 +192,13 @@ impl Rooms {
         self.store
             .read(move |tx| {
                 let room = open_room_for_member(tx, &origin, &room_id)?;
-                let mut walk = Walk::new(tx, &room);
+                let mut walk = Walk::new(tx, &room, Order::NearestFirst);
                 walk.min_depth = gap.min_depth;
                 walk.visited
                     .extend(gap.earliest.iter().chain(&gap.latest).cloned());
                 for event_id in gap.latest.iter().take(MAX_MISSING) {
                     if let Some(pdu) = tx.pdu(room.nid, event_id)? {
-                        walk.visit_all(pdu.prev_events())?;
+                        walk.visit_all(pdu.prev_events(), 1)?;
                     }
                 }
                 let mut view = PeerView::new(tx, &room, &origin);
@@ -248,29 +248,41 @@ impl Rooms {
     }
 }
 
-/// A walk from events to their parents, deepest first.
+/// What a walk comes to first.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// The newest, as far as their depth tells.
+    DeepestFirst,
+    /// What is the fewest steps away, whatever depth it claims: parents that are missing come before all that leads on from
+    /// others.
+    NearestFirst,
+}
+
+/// A walk from events to their parents.
 struct Walk<'t, 'c> {
     tx: &'t ReadTx<'c>,
     room: &'t Room,
+    order: Order,
     /// Events of a smaller depth are left aside.
     min_depth: i64,
     visited: HashSet<OwnedEventId>,
-    /// By depth; the integer id breaks ties.
-    ahead: BinaryHeap<(i64, EventNid)>,
+    /// Events with how many steps away they are, by depth or by these; the integer id breaks ties.
+    ahead: BinaryHeap<(i64, EventNid, i64)>,
 }
 
 impl<'t, 'c> Walk<'t, 'c> {
-    fn new(tx: &'t ReadTx<'c>, room: &'t Room) -> Self {
+    fn new(tx: &'t ReadTx<'c>, room: &'t Room, order: Order) -> Self {
         Self {
             tx,
             room,
+            order,
             min_depth: i64::MIN,
             visited: HashSet::new(),
             ahead: BinaryHeap::new(),
         }
     }
 
-    fn visit(&mut self, event_id: &EventId) -> Result<()> {
+    fn visit(&mut self, event_id: &EventId, steps: i64) -> Result<()> {
         if self.visited.len() < MAX_VISITED
             && self.visited.insert(event_id.to_owned())
             && let Some(event) = self.tx.event(self.room.nid, event_id)?
@@ -278,23 +290,29 @@ impl<'t, 'c> Walk<'t, 'c> {
         {
             let depth = event.pdu()?.depth();
             if depth >= self.min_depth {
-                self.ahead.push((depth, event.nid));
+                let rank = match self.order {
+                    Order::DeepestFirst => depth,
+                    Order::NearestFirst => -steps,
+                };
+                self.ahead.push((rank, event.nid, steps));
             }
         }
         Ok(())
     }
 
-    fn visit_all(&mut self, events: &[OwnedEventId]) -> Result<()> {
-        events.iter().try_for_each(|event_id| self.visit(event_id))
+    fn visit_all(&mut self, events: &[OwnedEventId], steps: i64) -> Result<()> {
+        events
+            .iter()
+            .try_for_each(|event_id| self.visit(event_id, steps))
     }
 
-    /// The deepest event ahead.
+    /// The first event ahead.
     fn next(&mut self) -> Result<Option<Event>> {
-        let Some((_, nid)) = self.ahead.pop() else {
+        let Some((_, nid, steps)) = self.ahead.pop() else {
             return Ok(None);
         };
         let event = self.tx.event_by_nid(nid)?;
-        self.visit_all(event.pdu()?.prev_events())?;
+        self.visit_all(event.pdu()?.prev_events(), steps + 1)?;
         Ok(Some(event))
     }
 }

@@ -13,9 +13,9 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Error, PduError, Result, Rooms,
+    Error, Result, Rooms,
     receive_checks::{
-        ParsedPdu, VerifiedPdu, check_format, parse_object, string, verify_answer, verify_each,
+        ParsedPdu, VerifiedPdu, check_format, parse_object, string, verify_answer, verify_one,
     },
     rules_of, server_acl, stripped_state,
 };
@@ -54,10 +54,8 @@ impl Rooms {
         let (sender, target) = self.check_invite(origin, &invite, &parsed)?;
         self.check_target(sender, &invite.room_id, &target).await?;
         self.check_room_state(&invite, &rules).await?;
-        let mut verified = verify_each(&self.federation, vec![parsed], &rules).await?;
-        let mut verified = verified
-            .pop()
-            .unwrap_or_else(|| Err(PduError::Internal("no result".to_owned())))
+        let mut verified = verify_one(&self.federation, parsed, &rules)
+            .await
             .map_err(|error| Error::InvalidParam(error.to_string()))?;
         sign_event(
             self.server_name().as_str(),

@@ -11,12 +11,12 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Error, Origin, PduError, Result, Rooms,
+    Error, Origin, Result, Rooms,
     draft::authorise,
     handshake::to_raw,
     member_content::{bare_member_content, member_draft},
     receive::Inbound,
-    receive_checks::{ParsedPdu, check_format, parse_object, string, verify_each},
+    receive_checks::{ParsedPdu, check_format, parse_object, string, verify_one},
     restricted::Admission,
     rules_of,
     serve::open_whole_room,
@@ -166,11 +166,8 @@ impl Rooms {
             &inbound.rules.redaction,
         )
         .map_err(|error| Error::BadJson(error.to_string()))?;
-        let mut verified = verify_each(&self.federation, vec![parsed], &inbound.rules).await?;
-        let pdu = verified
-            .pop()
-            .unwrap_or_else(|| Err(PduError::Internal("no result".to_owned())))?
-            .into_pdu()?;
+        let verified = verify_one(&self.federation, parsed, &inbound.rules).await?;
+        let pdu = verified.into_pdu()?;
         let pdu = self.policy_signed_if_possible(&inbound, &pdu).await?;
         let _turn = self.room_turns.take(asked.room_id).await;
         self.accept(&inbound, &pdu, HashMap::new()).await?.done()?;
@@ -193,6 +190,7 @@ impl Rooms {
             made_by: Origin::Brokered,
             rules: rules_of(&room.version)?,
             room,
+            is_last_try: false,
         })
     }
 

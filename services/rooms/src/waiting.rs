@@ -1,11 +1,16 @@
 //! Events that arrived without what they build upon: they are tried again, as their origin will not send them again.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use luxchat_store::{EventStatus, Pdu, WaitingPdu};
+use luxchat_store::WaitingPdu;
+use ruma::OwnedEventId;
 
-use crate::{PduError, Rooms, receive::Inbound};
+use crate::{
+    PduError, Rooms,
+    receive::Inbound,
+    receive_checks::{ParsedPdu, check_format, parse_text, verify_one},
+};
 
 /// When an event is tried again after each attempt. After the last it is let go: if somebody builds upon it, it comes as
 /// their ancestor.
@@ -28,16 +33,25 @@ impl Rooms {
     pub(crate) async fn keep_waiting(
         &self,
         inbound: &Inbound,
-        pdu: &Arc<Pdu>,
+        event_id: OwnedEventId,
+        json: String,
     ) -> Result<bool, PduError> {
         let retry_ts = self.time_after(RETRIES[0]);
-        let (room, origin, pdu) = (inbound.room.nid, inbound.origin.clone(), Arc::clone(pdu));
+        let (room, origin) = (inbound.room.nid, inbound.origin.clone());
         self.store
-            .write(move |tx| {
-                let (event_id, json) = (pdu.event_id(), pdu.json());
-                Ok(tx.keep_waiting_pdu(room, event_id, &origin, json, retry_ts)?)
-            })
+            .write(move |tx| Ok(tx.keep_waiting_pdu(room, &event_id, &origin, &json, retry_ts)?))
             .await
+    }
+
+    /// The same for one whose signature could not be checked.
+    pub(crate) async fn keep_unverified(
+        &self,
+        inbound: &Inbound,
+        pdu: ParsedPdu,
+    ) -> Result<bool, PduError> {
+        let json = serde_json::to_string(&pdu.object);
+        let json = json.map_err(|error| PduError::Internal(error.to_string()))?;
+        self.keep_waiting(inbound, pdu.event_id, json).await
     }
 
     /// Tries events again whose time has come. To be called now and then; answers with how many there were.
@@ -47,9 +61,10 @@ impl Rooms {
     /// When the store fails.
     pub async fn retry_waiting(&self) -> Result<usize, PduError> {
         let now = self.store.clock().now_ms();
+        let horizon = self.time_after(RETRIES[RETRIES.len() - 1]);
         let due: Vec<WaitingPdu> = self
             .store
-            .read(move |tx| Ok::<_, PduError>(tx.due_waiting_pdus(now, TRIED)?))
+            .read(move |tx| Ok::<_, PduError>(tx.due_waiting_pdus(now, horizon, TRIED)?))
             .await?;
         let count = due.len();
         let tried: Vec<Result<(), PduError>> = stream::iter(due)
@@ -66,11 +81,12 @@ impl Rooms {
 
     async fn retry(&self, waiting: &WaitingPdu) -> Result<(), PduError> {
         let inbound = self.inbound(&waiting.origin, &waiting.room_id).await?;
-        let inbound = inbound.ok_or(PduError::NotInRoom)?;
+        let mut inbound = inbound.ok_or(PduError::NotInRoom)?;
+        inbound.is_last_try = waiting.attempts as usize >= RETRIES.len() - 1;
         self.admit(&inbound).await?;
-        // It was verified before it was kept.
-        let (event_id, json) = (waiting.event_id.clone(), waiting.json.clone());
-        let pdu = Arc::new(Pdu::parse(event_id, json, EventStatus::Accepted)?);
+        let parsed = check_format(parse_text(&waiting.json)?, &inbound.rules)?;
+        let verified = verify_one(&self.federation, parsed, &inbound.rules).await?;
+        let pdu = verified.into_pdu()?;
         tokio::time::timeout(TIME, self.receive_one(&inbound, &pdu))
             .await
             .unwrap_or(Err(PduError::Limit(
@@ -109,7 +125,8 @@ impl Rooms {
             .await
     }
 
-    fn time_after(&self, delay: Duration) -> u64 {
+    /// A time from now, in milliseconds since the Unix epoch.
+    pub(crate) fn time_after(&self, delay: Duration) -> u64 {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.store.clock().now_ms().saturating_add(delay_ms)
     }

@@ -23,12 +23,18 @@ pub struct WaitingPdu {
 }
 
 impl ReadTx<'_> {
-    /// Events that are to be tried again by now, those first that are due for longest: at most `limit`.
-    pub fn due_waiting_pdus(&self, now_ms: u64, limit: u32) -> Result<Vec<WaitingPdu>> {
+    /// Events that are to be tried again by now, those first that are due for longest: at most `limit`. One that is put off
+    /// beyond `horizon_ms`, further than any is, is due as well: the clock was wrong when that was written.
+    pub fn due_waiting_pdus(
+        &self,
+        now_ms: u64,
+        horizon_ms: u64,
+        limit: u32,
+    ) -> Result<Vec<WaitingPdu>> {
         let sql = "SELECT room_nid, room_id, event_id, server_name, json, attempts
              FROM waiting_pdus JOIN rooms USING (room_nid) JOIN servers USING (server_nid)
-             WHERE retry_ts <= ?1 ORDER BY retry_ts LIMIT ?2";
-        let rows = self.all(sql, params![now_ms, limit], |row| {
+             WHERE retry_ts <= ?1 OR retry_ts > ?2 ORDER BY retry_ts LIMIT ?3";
+        let rows = self.all(sql, params![now_ms, horizon_ms, limit], |row| {
             Ok((
                 row.get(0)?,
                 row.get::<_, String>(1)?,

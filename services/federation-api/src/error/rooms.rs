@@ -51,7 +51,7 @@ impl From<PduError> for Error {
             | PduError::NotInRoom
             | PduError::Denied(_) => ApiError::forbidden(message),
             PduError::Limit(_) => ApiError::too_large(message),
-            PduError::Busy => {
+            PduError::Busy | PduError::NoKeys(_) => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unknown, message)
             }
             PduError::Resolution(_) | PduError::Internal(_) => ApiError::internal(message),

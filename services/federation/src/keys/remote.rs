@@ -33,8 +33,16 @@ const REMEMBERED: usize = 4_096;
 pub(crate) struct Fetcher {
     client: Client,
     permits: Semaphore,
-    attempts: Cache<OwnedServerName, Instant>,
+    attempts: Cache<OwnedServerName, Attempt>,
     turns: Turns,
+}
+
+/// The last time that a server's keys were asked for.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    at: Instant,
+    /// Whether somebody answered.
+    is_answered: bool,
 }
 
 impl Fetcher {
@@ -59,30 +67,51 @@ impl Fetcher {
             .admit(server)
             .map_err(|reason| unavailable(server, &reason.to_string()))?;
         if let Some(last) = self.attempts.get(server)
-            && last.elapsed() < PAUSE
+            && last.at.elapsed() < PAUSE
         {
-            return Err(unavailable(server, "they were asked for a moment ago"));
+            let why = "they were asked for a moment ago";
+            return Err(if last.is_answered {
+                unavailable(server, why)
+            } else {
+                missing_for_now(server, why)
+            });
         }
         let _permit = self
             .permits
             .acquire()
             .await
             .map_err(|_| unavailable(server, "the server stops"))?;
-        self.attempts.insert(server.to_owned(), Instant::now());
+        self.note(server, false);
         let direct = match self.ask_origin(server).await {
-            Ok(document) => return Ok(document),
+            Ok(document) => {
+                self.note(server, true);
+                return Ok(document);
+            }
             Err(error) => error,
         };
+        self.note(server, !direct.is_passing());
         for directory in self.client.membership().directories() {
             if directory == server || directory == self.client.identity().server_name() {
                 continue;
             }
             match self.ask_notary(server, &directory).await {
-                Ok(document) => return Ok(document),
+                Ok(document) => {
+                    self.note(server, true);
+                    return Ok(document);
+                }
                 Err(error) => debug!(%server, %directory, %error, "the directory has no keys"),
             }
         }
+        if direct.is_passing() {
+            return Err(missing_for_now(server, &direct.to_string()));
+        }
         Err(unavailable(server, &direct.to_string()))
+    }
+
+    fn note(&self, server: &ServerName, is_answered: bool) {
+        let at = Instant::now();
+        self.attempts
+            .insert(server.to_owned(), Attempt { at, is_answered });
     }
 
     async fn ask_origin(&self, server: &ServerName) -> Result<VerifiedDocument> {
@@ -114,6 +143,13 @@ impl Fetcher {
         raw: &Raw<ServerSigningKeys>,
     ) -> Result<VerifiedDocument> {
         document::verify(server, raw, self.client.clock().now_ms())
+    }
+}
+
+fn missing_for_now(server: &ServerName, why: &str) -> Error {
+    Error::NoKeys {
+        server: server.to_owned(),
+        why: why.to_owned(),
     }
 }
 

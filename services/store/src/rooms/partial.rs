@@ -51,8 +51,6 @@ pub struct NewPartialRoom<'a> {
     pub via: &'a ServerName,
     /// The servers in the room, as that one says.
     pub servers: &'a [OwnedServerName],
-    /// When to fetch the rest.
-    pub retry_ts: u64,
 }
 
 macro_rules! select_partial_rooms {
@@ -72,10 +70,18 @@ impl ReadTx<'_> {
         self.optional(sql, [room], read_partial_room)
     }
 
-    /// The rooms to complete by now, those first that are due for longest: at most `limit`.
-    pub fn due_partial_rooms(&self, now_ms: u64, limit: u32) -> Result<Vec<PartialRoom>> {
-        let sql = select_partial_rooms!("WHERE p.retry_ts <= ?1 ORDER BY p.retry_ts LIMIT ?2");
-        self.all(sql, params![now_ms, limit], read_partial_room)
+    /// The rooms to complete by now, those first that are due for longest: at most `limit`. One that is put off beyond
+    /// `horizon_ms`, further than any is, is due as well: the clock was wrong when that was written.
+    pub fn due_partial_rooms(
+        &self,
+        now_ms: u64,
+        horizon_ms: u64,
+        limit: u32,
+    ) -> Result<Vec<PartialRoom>> {
+        let sql = select_partial_rooms!(
+            "WHERE p.retry_ts <= ?1 OR p.retry_ts > ?2 ORDER BY p.retry_ts LIMIT ?3"
+        );
+        self.all(sql, params![now_ms, horizon_ms, limit], read_partial_room)
     }
 
     /// How many rooms lack members.
@@ -140,10 +146,10 @@ impl WriteTx<'_> {
     pub fn begin_partial(&mut self, new: NewPartialRoom<'_>) -> Result<()> {
         let sql = "UPDATE rooms SET partial_from = ?2, complete_from = NULL WHERE room_nid = ?1";
         self.execute(sql, params![new.room, new.from])?;
-        let sql = "INSERT INTO partial_rooms (room_nid, join_nid, via, retry_ts) VALUES (?1, ?2, ?3, ?4) \
+        let sql = "INSERT INTO partial_rooms (room_nid, join_nid, via, retry_ts) VALUES (?1, ?2, ?3, 0) \
                    ON CONFLICT (room_nid) DO UPDATE SET join_nid = excluded.join_nid, via = excluded.via, \
-                   attempts = 0, retry_ts = excluded.retry_ts, error = NULL";
-        let params = params![new.room, new.join, new.via.as_str(), new.retry_ts];
+                   attempts = 0, retry_ts = 0, error = NULL";
+        let params = params![new.room, new.join, new.via.as_str()];
         self.execute(sql, params)?;
         for name in new.servers {
             let server = self.server_nid_or_insert(name)?;
@@ -276,12 +282,15 @@ mod tests {
                 from,
                 via: server_name!("two"),
                 servers: &servers,
-                retry_ts: 5,
             };
             test.tx.begin_partial(new).unwrap();
             assert!(test.tx.room(room).unwrap().is_partial());
-            assert_eq!(test.tx.due_partial_rooms(4, 9).unwrap(), []);
-            assert_eq!(test.tx.due_partial_rooms(5, 9).unwrap().len(), 1);
+            assert_eq!(test.tx.due_partial_rooms(0, 60, 9).unwrap().len(), 1);
+            test.tx.put_off_partial(room, 50, "nobody answers").unwrap();
+            assert_eq!(test.tx.due_partial_rooms(49, 109, 9).unwrap(), []);
+            assert_eq!(test.tx.due_partial_rooms(50, 110, 9).unwrap().len(), 1);
+            // The clock was ahead when it was put off.
+            assert_eq!(test.tx.due_partial_rooms(0, 49, 9).unwrap().len(), 1);
             // One who comes and goes says nothing of the others.
             test.set_member("$bob", "@bob:two", "join");
             test.set_member("$bobleaves", "@bob:two", "leave");
