@@ -31,8 +31,8 @@ pub(crate) const MAX_STATE: usize = 100_000;
 pub(crate) enum Trust {
     /// The origin's, though nobody bear it out: there is more before the event than can be asked for.
     AnyWord,
-    /// That of a witness, where the room has any: whoever has the event before has those that lead to it as well, and an
-    /// origin that alone knows of it may have made it up.
+    /// That of a witness, where the room has any: an origin that alone knows of an event may have made it up. What is older
+    /// than this server's presence in the room is excepted, as the others may all have come later, too.
     Witnessed,
 }
 
@@ -50,12 +50,18 @@ impl Rooms {
         witnesses: &[OwnedServerName],
         trust: Trust,
     ) -> Result<HashMap<OwnedEventId, State>, PduError> {
+        let room = inbound.room.nid;
+        let first = self.store.read(move |tx| tx.first_live_depth(room)).await?;
         let mut states = HashMap::with_capacity(missing.len());
         for event_id in missing {
             let event = self
                 .fetch_event(inbound, event_id.clone())
                 .await?
                 .ok_or_else(|| PduError::MissingAncestor(event_id.clone()))?;
+            let trust = match first {
+                Some(first) if event.depth() < first => Trust::AnyWord,
+                _ => trust,
+            };
             let before = self
                 .state_by_all(inbound, event_id, witnesses, trust)
                 .await?;

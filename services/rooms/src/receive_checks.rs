@@ -73,6 +73,14 @@ impl VerifiedPdu {
             .filter_map(|event_id| EventId::parse(event_id.as_str()?).ok())
     }
 
+    /// The depth that it claims.
+    pub(crate) fn depth(&self) -> i64 {
+        let depth = self.object.get("depth");
+        depth
+            .and_then(CanonicalJsonValue::as_integer)
+            .map_or(0, i64::from)
+    }
+
     /// The event, for the checks that follow.
     pub(crate) fn into_pdu(self) -> Result<Arc<Pdu>, PduError> {
         let pdu = Pdu::from_object(self.event_id, &self.object, EventStatus::Accepted)

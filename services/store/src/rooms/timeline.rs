@@ -59,6 +59,12 @@ impl ReadTx<'_> {
         self.optional(sql, [room], |row| row.get(0))
     }
 
+    /// The depth that the first event of a room has which came here live: the create event, or a join.
+    pub fn first_live_depth(&self, room: RoomNid) -> Result<Option<i64>> {
+        let sql = "SELECT depth FROM events WHERE room_nid = ?1 AND pos > 0 ORDER BY pos LIMIT 1";
+        self.optional(sql, [room], |row| row.get(0))
+    }
+
     /// The oldest place in a room's timeline, if it has any.
     pub fn oldest_pos(&self, room: RoomNid) -> Result<Option<i64>> {
         let sql =
