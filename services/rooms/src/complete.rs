@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use crate::{
     Error, Origin, PduError, Result, Rooms,
     accept::authorise_as_current,
-    gap_states::Trust,
+    gap_states::{Trust, WITNESSES},
     receive::Inbound,
     resolve::{State, resolve},
 };
@@ -41,6 +41,9 @@ const RETRIES: [Duration; 6] = [
     Duration::from_mins(30),
     Duration::from_hours(1),
 ];
+
+/// Attempts in which one server's word is not enough, where others are in the room.
+const WITNESSED_ATTEMPTS: u32 = 3;
 
 /// How often to look for rooms that are due.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -180,8 +183,12 @@ impl Rooms {
     /// Fetches the state before the join from one of the servers in the room, and judges all that came since by it.
     async fn complete_room(&self, partial: &PartialRoom) -> Result<(), PduError> {
         let mut last = PduError::NotInRoom;
-        for server in self.servers_to_ask(partial).await? {
-            let fetched = tokio::time::timeout(TIME, self.fetch_state(partial, &server));
+        let servers = self.servers_to_ask(partial).await?;
+        for server in &servers {
+            let witnesses = servers.iter().filter(|witness| *witness != server);
+            let witnesses: Vec<OwnedServerName> = witnesses.take(WITNESSES).cloned().collect();
+            let fetched = self.fetch_state(partial, server, &witnesses);
+            let fetched = tokio::time::timeout(TIME, fetched);
             let fetched = fetched.await;
             let state = match fetched.unwrap_or(Err(PduError::Limit("the time to tell a state"))) {
                 Ok(state) => state,
@@ -212,19 +219,25 @@ impl Rooms {
         Ok(servers)
     }
 
-    /// The state before the join, as one server says. Its events are stored as outliers.
+    /// The state before the join, as one server and the witnesses say. Its events are stored as outliers.
     async fn fetch_state(
         &self,
         partial: &PartialRoom,
         server: &OwnedServerName,
+        witnesses: &[OwnedServerName],
     ) -> Result<State, PduError> {
         let inbound = self.inbound(server, &partial.room_id).await?;
         let inbound = inbound.ok_or(PduError::NotInRoom)?;
         let join = self.join_of(partial).await?;
         // What this server has of the events before may itself lack members.
         let parents = join.prev_events().to_vec();
+        let trust = if partial.attempts < WITNESSED_ATTEMPTS {
+            Trust::Witnessed
+        } else {
+            Trust::AnyWord
+        };
         let states = self
-            .states_after_missing(&inbound, &parents, &[], Trust::AnyWord)
+            .states_after_missing(&inbound, &parents, witnesses, trust)
             .await?;
         let states: Vec<State> = states.into_values().collect();
         self.check_state(&inbound, join, states).await

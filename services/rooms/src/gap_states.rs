@@ -20,7 +20,7 @@ use crate::{
 const FETCH_SINGLY: usize = 40;
 
 /// Servers that are asked besides the origin, and how long each may take.
-const WITNESSES: usize = 2;
+pub(crate) const WITNESSES: usize = 2;
 pub(crate) const WITNESS_TIME: Duration = Duration::from_secs(10);
 
 /// Entries that a state may have, and events its auth chain.
@@ -31,9 +31,10 @@ pub(crate) const MAX_STATE: usize = 100_000;
 pub(crate) enum Trust {
     /// The origin's, though nobody bear it out: there is more before the event than can be asked for.
     AnyWord,
-    /// That of a witness, where the room has any: an origin that alone knows of an event may have made it up. What is older
-    /// than this server's presence in the room is excepted, as the others may all have come later, too.
+    /// That of a witness, where the room has any: an origin that alone knows of an event may have made it up.
     Witnessed,
+    /// The same, but for what is older than this server's presence in the room, as the others may all have come later, too.
+    WitnessedIfRecent,
 }
 
 impl Rooms {
@@ -58,12 +59,14 @@ impl Rooms {
                 .fetch_event(inbound, event_id.clone())
                 .await?
                 .ok_or_else(|| PduError::MissingAncestor(event_id.clone()))?;
-            let trust = match first {
-                Some(first) if event.depth() < first => Trust::AnyWord,
-                _ => trust,
+            let is_older = first.is_some_and(|first| event.depth() < first);
+            let needs_witness = match trust {
+                Trust::AnyWord => false,
+                Trust::Witnessed => true,
+                Trust::WitnessedIfRecent => !is_older,
             };
             let before = self
-                .state_by_all(inbound, event_id, witnesses, trust)
+                .state_by_all(inbound, event_id, witnesses, needs_witness)
                 .await?;
             let after = self.apply(inbound, event, before).await?;
             states.insert(event_id.clone(), after);
@@ -92,7 +95,7 @@ impl Rooms {
         inbound: &Inbound,
         event_id: &OwnedEventId,
         witnesses: &[OwnedServerName],
-        trust: Trust,
+        needs_witness: bool,
     ) -> Result<State, PduError> {
         let mut told = vec![self.state_before_missing(inbound, event_id).await?];
         let (mut vouching, mut is_contradicted) = (0, false);
@@ -114,7 +117,7 @@ impl Rooms {
             }
         }
         let is_alone = vouching == 0 && !witnesses.is_empty();
-        if trust == Trust::Witnessed && is_alone && (is_contradicted || !inbound.is_last_try) {
+        if needs_witness && is_alone && (is_contradicted || !inbound.is_last_try) {
             return Err(PduError::MissingAncestor(event_id.clone()));
         }
         let (room, rules) = (inbound.room.nid, inbound.rules.clone());

@@ -8,7 +8,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::TimelineEventType};
 
 use crate::{
     client::{Client, sync},
-    world::World,
+    world::{Sent, World},
 };
 
 /// More events than a simulation has.
@@ -152,9 +152,10 @@ fn check_states(world: &World, room: &OwnedRoomId, views: &[View]) {
     }
 }
 
-/// What a box acknowledged, it still has, and nobody takes it for a breach of the rules.
+/// What an honest box acknowledged, it still has, and nobody takes it for a breach of the rules.
 fn check_promises(world: &World, room: &OwnedRoomId, views: &[View]) {
-    for sent in world.sent().into_iter().filter(|sent| sent.room == *room) {
+    let promised = |sent: &Sent| sent.room == *room && sent.server < world.honest;
+    for sent in world.sent().into_iter().filter(promised) {
         let (id, from) = (&sent.event_id, world.servers[sent.server].name());
         if let Some(view) = views.get(sent.server)
             && view
