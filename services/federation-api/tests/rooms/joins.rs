@@ -1,13 +1,13 @@
 use axum::{Json, Router};
 use luxchat_rooms::{Error, Join, PduError, VERSIONS};
 use ruma::{
-    CanonicalJsonObject, OwnedServerName, RoomVersionId,
+    CanonicalJsonObject, OwnedServerName, RoomId, RoomVersionId, UserId,
     api::client::room::create_room::v3::RoomPreset,
     events::{StateEventType, room::member::MembershipState},
 };
 use serde_json::json;
 
-use crate::nation::{Nation, moderate};
+use crate::nation::{Nation, Server, moderate};
 
 #[tokio::test]
 async fn a_user_joins_through_another_server_in_every_version() {
@@ -88,6 +88,23 @@ async fn who_comes_back_finds_the_room_as_it_is() {
     assert_eq!(two.bodies(&room).await, ["heard"]);
 }
 
+/// Lets in whoever is in `hall`, and makes it a matter of power to invite.
+async fn restrict(server: &Server, user: &UserId, room: &RoomId, rule: &str, hall: &RoomId) {
+    let levels = StateEventType::RoomPowerLevels;
+    let mut content = server.state_content(room, levels.clone()).await.unwrap();
+    content["invite"] = json!(50);
+    server
+        .send(user, room, &levels.to_string(), Some(""), content)
+        .await
+        .unwrap();
+    let allow = json!([{ "type": "m.room_membership", "room_id": hall }]);
+    let content = json!({ "join_rule": rule, "allow": allow });
+    server
+        .send(user, room, "m.room.join_rules", Some(""), content)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_member_of_another_room_is_let_into_a_restricted_one() {
     let nation = Nation::new();
@@ -97,19 +114,7 @@ async fn a_member_of_another_room_is_let_into_a_restricted_one() {
     let room = one
         .room(&alice, RoomVersionId::V10, RoomPreset::PrivateChat)
         .await;
-    let rule = json!({
-        "join_rule": "restricted",
-        "allow": [{ "type": "m.room_membership", "room_id": hall }],
-    });
-    one.send(&alice, &room, "m.room.join_rules", Some(""), rule)
-        .await
-        .unwrap();
-    let levels = StateEventType::RoomPowerLevels;
-    let mut content = one.state_content(&room, levels.clone()).await.unwrap();
-    content["invite"] = json!(50);
-    one.send(&alice, &room, &levels.to_string(), Some(""), content)
-        .await
-        .unwrap();
+    restrict(&one, &alice, &room, "restricted", &hall).await;
     assert!(two.join(&bob, &room, &[&one]).await.is_err());
 
     two.join(&bob, &hall, &[&one]).await.unwrap();
@@ -148,17 +153,7 @@ async fn a_server_that_may_let_nobody_in_is_passed_over() {
         ("knock_restricted", RoomVersionId::V12),
     ] {
         let room = one.room(&alice, version, RoomPreset::PrivateChat).await;
-        let levels = StateEventType::RoomPowerLevels;
-        let mut content = one.state_content(&room, levels.clone()).await.unwrap();
-        content["invite"] = json!(50);
-        one.send(&alice, &room, &levels.to_string(), Some(""), content)
-            .await
-            .unwrap();
-        let allow = json!([{ "type": "m.room_membership", "room_id": hall }]);
-        let content = json!({ "join_rule": rule, "allow": allow });
-        one.send(&alice, &room, "m.room.join_rules", Some(""), content)
-            .await
-            .unwrap();
+        restrict(&one, &alice, &room, rule, &hall).await;
         three.join(&carol, &room, &[&one]).await.unwrap();
         one.deliver(&three).await;
 
