@@ -185,6 +185,7 @@ impl Prepared {
             store: store.clone(),
             federation: federation.clone(),
             media: services.media.clone(),
+            rooms: services.rooms.clone(),
             updates: updates.clone(),
             client_certificates: config.federation.client_certificates,
             started,
@@ -194,6 +195,7 @@ impl Prepared {
             store: store.clone(),
             accounts: services.accounts.clone(),
             media: services.media.clone(),
+            rooms: services.rooms.clone(),
             metrics: metrics.clone(),
             status,
         };

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
-use luxchat_admin_api::{CreateUser, UserSummary};
+use luxchat_admin_api::UserSummary;
 use luxchat_store::Clock;
 use reqwest::Method;
 use serde_json::json;
@@ -12,7 +12,6 @@ use serde_json::json;
 use crate::{
     compose::Appliance,
     nation::{Client, Nation, Plan, Site, messages},
-    operator::Operator,
     say,
 };
 
@@ -162,7 +161,7 @@ impl Running {
 
     async fn make_agent(&self, name: &str, localpart: &str, password: &str) -> Result<()> {
         let site = self.site(name)?;
-        let operator = Operator::new(site.config.data_dir.join("admin.sock"))?;
+        let operator = site.operator()?;
         let users: Vec<UserSummary> = operator.call(Method::GET, "/users", None::<&()>).await?;
         if users
             .iter()
@@ -170,13 +169,7 @@ impl Running {
         {
             return Ok(());
         }
-        let new = CreateUser {
-            localpart: localpart.to_owned(),
-            password: password.to_owned(),
-            admin: false,
-        };
-        let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
-        Ok(())
+        site.make_agent(localpart, password).await
     }
 
     async fn login(&self, name: &str, localpart: &str) -> Result<Client> {

@@ -193,8 +193,14 @@ fn rate_limits(limits: &Limits) -> Option<client_api::RateLimits> {
     }
     let none = client_api::Rate::new(UNLIMITED, UNLIMITED);
     Some(client_api::RateLimits {
-        user: user.map_or(none, |user| rate(user, user.saturating_mul(BURST_FACTOR))),
-        login: login.map_or(none, |login| rate(per_second(login), login)),
+        user: user.map_or(none, |user| client_api::Rate {
+            burst: user.saturating_mul(BURST_FACTOR),
+            every: Duration::from_secs(1) / user.get(),
+        }),
+        login: login.map_or(none, |login| client_api::Rate {
+            burst: login,
+            every: Duration::from_mins(1) / login.get(),
+        }),
         address: client_api::RateLimits::default().address,
     })
 }
@@ -203,15 +209,6 @@ fn rate_limits(limits: &Limits) -> Option<client_api::RateLimits> {
 const UNLIMITED: u32 = 1_000_000;
 
 const BURST_FACTOR: NonZeroU32 = NonZeroU32::new(BURST).expect("20 is not zero");
-
-fn rate(per_second: NonZeroU32, burst: NonZeroU32) -> client_api::Rate {
-    client_api::Rate { burst, per_second }
-}
-
-/// From a rate per minute, rounded up.
-fn per_second(per_minute: NonZeroU32) -> NonZeroU32 {
-    NonZeroU32::new(per_minute.get().div_ceil(60)).unwrap_or(NonZeroU32::MIN)
-}
 
 pub(crate) fn rooms(rooms: &config::Rooms) -> luxchat_rooms::Config {
     luxchat_rooms::Config {
@@ -371,6 +368,7 @@ mod tests {
         };
         let logins = limits(0, 60).unwrap();
         assert_eq!(logins.login, client_api::Rate::new(60, 1));
+        assert_eq!(limits(0, 6).unwrap().login.every, Duration::from_secs(10));
         assert_eq!(logins.user, client_api::Rate::new(UNLIMITED, UNLIMITED));
         let users = limits(5, 0).unwrap();
         assert_eq!(users.user, client_api::Rate::new(100, 5));

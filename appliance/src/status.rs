@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Instant};
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use luxchat_admin_api::{
-    Certificate, ListState, MediaUsage, Membership, Offender, Peers, Status, StatusSource,
+    Certificate, IncompleteRooms, ListState, MediaUsage, Membership, Offender, Peers, Status,
+    StatusSource,
 };
 use luxchat_bundle::Leaf;
 use luxchat_federation::{Federation, Standing, UpdateStatus, Updates};
@@ -13,6 +14,7 @@ use luxchat_media::{
     Media, ScannerState, ThumbnailerState, WhenDown,
     thumbnailer::{Confinement, Landlock},
 };
+use luxchat_rooms::Rooms;
 use luxchat_store::{Error, Store};
 
 use crate::config::ClientCertificates;
@@ -29,6 +31,7 @@ pub(crate) struct BoxStatus {
     pub(crate) store: Store,
     pub(crate) federation: Federation,
     pub(crate) media: Media,
+    pub(crate) rooms: Rooms,
     pub(crate) updates: Option<Arc<Updates>>,
     pub(crate) client_certificates: ClientCertificates,
     pub(crate) started: Instant,
@@ -41,6 +44,7 @@ impl StatusSource for BoxStatus {
                 .store
                 .read(|tx| Ok::<_, Error>((tx.position()?, tx.failing_destinations(MAX_FAILING)?)))
                 .await?;
+            let incomplete = self.rooms.partial_rooms().await?;
             Ok(Status {
                 server_name: self.store.server_name().to_string(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -58,6 +62,10 @@ impl StatusSource for BoxStatus {
                     failing: failing.len(),
                     plain: self.plain_servers(),
                     offenders: self.offenders(),
+                },
+                incomplete_rooms: IncompleteRooms {
+                    rooms: incomplete.rooms,
+                    failing: incomplete.failing,
                 },
                 media: self.media().await?,
             })

@@ -1,10 +1,11 @@
 //! The commands and their options.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
+use luxchat_bundle::{SigningRequest, files};
 use luxchat_provision::Authority;
 
 use crate::terminal::Holders;
@@ -16,6 +17,9 @@ mod order;
 mod publish;
 mod release;
 mod voucher;
+
+/// The longest signing request in bytes.
+const MAX_REQUEST: usize = 64 * 1024;
 
 /// The national authority's tool: keys, members and the signed repository, without a network.
 #[derive(Debug, Parser)]
@@ -56,6 +60,12 @@ impl Options {
     fn holders(&self) -> Holders {
         Holders::new(self.passphrase_file.clone())
     }
+}
+
+/// The signing request of a box, from a file.
+fn read_request(path: &Path) -> Result<SigningRequest> {
+    SigningRequest::from_json(&files::read(path, MAX_REQUEST)?)
+        .with_context(|| path.display().to_string())
 }
 
 #[derive(Debug, Subcommand)]

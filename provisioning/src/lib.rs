@@ -17,6 +17,8 @@ mod release;
 mod rotate;
 mod settings;
 mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod voucher;
 
 pub use authority::Authority;

@@ -114,5 +114,12 @@ fn page(status: &Status) -> String {
             offender.server_name, offender.reason, offender.offences
         )
     }));
+    let incomplete = &status.incomplete_rooms;
+    if incomplete.rooms > 0 {
+        lines.push(format!(
+            "rooms         {} lack members, which are being fetched; of {} in vain so far",
+            incomplete.rooms, incomplete.failing
+        ));
+    }
     lines.join("\n")
 }

@@ -7,8 +7,10 @@ mod founding;
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
+use luxchat_admin_api::{CreateUser, UserSummary};
 use luxchat_provision::{Authority, SamePassphrase};
 use luxchat_store::Clock;
+use reqwest::Method;
 
 pub use self::{
     client::{Client, messages},
@@ -18,6 +20,7 @@ use crate::{
     compose::{Appliance, Sockets},
     config::Config,
     listeners::Inherited,
+    operator::Operator,
 };
 
 /// A nation on disk.
@@ -115,6 +118,31 @@ impl Site {
         Appliance::start(self.config.clone(), clock, sockets)
             .await
             .with_context(|| format!("the box {}", self.name))
+    }
+
+    /// The operator's socket of the box, which runs.
+    ///
+    /// # Errors
+    ///
+    /// When there is no way to make the client.
+    pub fn operator(&self) -> Result<Operator> {
+        Operator::new(self.config.data_dir.join("admin.sock"))
+    }
+
+    /// Makes an account through the operator's socket.
+    ///
+    /// # Errors
+    ///
+    /// When the box does not run, or has that account already.
+    pub async fn make_agent(&self, localpart: &str, password: &str) -> Result<()> {
+        let new = CreateUser {
+            localpart: localpart.to_owned(),
+            password: password.to_owned(),
+            admin: false,
+        };
+        let operator = self.operator()?;
+        let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
+        Ok(())
     }
 
     /// Where clients reach the box.

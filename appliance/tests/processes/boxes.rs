@@ -10,12 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use luxchat_admin_api::{CreateUser, UserSummary};
-use luxchat_appliance::{
-    nation::{Client, Nation, Site},
-    operator::Operator,
-};
-use reqwest::Method;
+use luxchat_appliance::nation::{Client, Nation, Site};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
@@ -202,13 +197,7 @@ impl BoxProcess {
 /// Makes an account at a running box and logs it in.
 pub(crate) async fn agent(nation: &Nation, ministry: &str, localpart: &str) -> Result<Client> {
     let site = nation.site(ministry)?;
-    let operator = Operator::new(site.config.data_dir.join("admin.sock"))?;
-    let new = CreateUser {
-        localpart: localpart.to_owned(),
-        password: PASSWORD.to_owned(),
-        admin: false,
-    };
-    let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
+    site.make_agent(localpart, PASSWORD).await?;
     Client::login(&site.base_url(), localpart, PASSWORD).await
 }
 

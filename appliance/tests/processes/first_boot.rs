@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use luxchat_appliance::config::SAMPLE;
 use luxchat_bundle::{Action, SigningRequest};
 use luxchat_provision::{
-    Authority, EnrolOptions, KeyCost, Plan, Quorum, SamePassphrase, Settings, site_action,
+    Authority, EnrolOptions, site_action,
+    testing::{self, passphrase},
 };
 use luxchat_system::{
     host::Host,
@@ -58,21 +59,10 @@ impl Scene {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now = Timestamp::now();
-        let one = Quorum {
-            keys: 1,
-            threshold: 1,
-        };
-        let plan = Plan {
-            settings: Settings::new("Nation"),
-            root: one,
-            targets: one,
-            cost: KeyCost::NEGLIGIBLE,
-        };
-        let authority = Authority::init(&folder.path().join("authority"), &plan, &holder(), now);
         let scene = Self {
             paths: Paths::below(folder.path().join("box")),
             programs: Here::default(),
-            authority: authority.unwrap(),
+            authority: testing::authority(&folder.path().join("authority"), now),
             now,
             folder,
         };
@@ -139,16 +129,18 @@ impl Scene {
         let request = self.request();
         let options = EnrolOptions::default();
         let answer = if self.authority.members().get(NAME).is_some() {
-            self.authority.renew(&request, options, &holder(), self.now)
+            self.authority
+                .renew(&request, options, &passphrase(), self.now)
         } else {
-            self.authority.enrol(&request, options, &holder(), self.now)
+            self.authority
+                .enrol(&request, options, &passphrase(), self.now)
         };
         self.put(
             &format!("enrolment/{NAME}.json"),
             &answer.unwrap().to_json(),
         );
         self.authority
-            .publish(&self.stick("repository"), &holder(), self.now)
+            .publish(&self.stick("repository"), &passphrase(), self.now)
             .unwrap();
     }
 
@@ -170,10 +162,6 @@ impl Scene {
     fn log(&self) -> String {
         fs::read_to_string(self.stick("log/luxchat.log")).unwrap()
     }
-}
-
-fn holder() -> SamePassphrase {
-    SamePassphrase::new("correct horse battery staple")
 }
 
 /// Flips one bit in the middle of a file.
@@ -337,7 +325,7 @@ fn an_enrolled_box_takes_a_site_file_by_order_alone() {
     let now = scene.now;
     let order = scene
         .authority
-        .order(&scene.request(), action, 7, &holder(), now)
+        .order(&scene.request(), action, 7, &passphrase(), now)
         .unwrap();
     scene.put("site-order.json", &order.to_json());
     // Not for other files than those that were signed for.
@@ -367,7 +355,7 @@ fn a_factory_reset_is_ordered_by_the_authority_alone() {
     let now = scene.now;
     let order = scene
         .authority
-        .order(&scene.request(), Action::Reset {}, 7, &holder(), now);
+        .order(&scene.request(), Action::Reset {}, 7, &passphrase(), now);
     let order = order.unwrap().to_json();
     let mut forged = order.clone();
     let at = String::from_utf8(forged.clone())

@@ -11,10 +11,8 @@ use luxchat_bundle::{
 };
 use luxchat_provision::{Authority, EnrolOptions, Error, Passphrases, describe};
 
-use super::Options;
+use super::{Options, read_request};
 use crate::terminal::confirm;
-
-const MAX_REQUEST: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -57,8 +55,7 @@ fn answer(
     answer: Answer,
 ) -> Result<String> {
     let mut authority = options.open()?;
-    let request = SigningRequest::from_json(&files::read(&arguments.request, MAX_REQUEST)?)
-        .with_context(|| arguments.request.display().to_string())?;
+    let request = read_request(&arguments.request)?;
     if arguments.out.exists() {
         bail!(
             "{} exists already and is not overwritten",

@@ -2,19 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use luxchat_bundle::{
-    Action, SigningRequest,
+    Action,
     files::{self, Access},
 };
 use luxchat_provision::site_action;
 
-use super::Options;
+use super::{Options, read_request};
 use crate::terminal::confirm;
-
-const MAX_REQUEST: usize = 64 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -79,8 +77,7 @@ fn sign(
     now: Timestamp,
 ) -> Result<String> {
     let authority = options.open()?;
-    let request = SigningRequest::from_json(&files::read(&arguments.request, MAX_REQUEST)?)
-        .with_context(|| arguments.request.display().to_string())?;
+    let request = read_request(&arguments.request)?;
     let name = &request.details().server_name;
     if !arguments.yes {
         confirm(&format!("An order to {name}. {question}"))?;

@@ -18,6 +18,7 @@ use axum::{
 };
 use luxchat_accounts::Accounts;
 use luxchat_media::Media;
+use luxchat_rooms::Rooms;
 use luxchat_store::Store;
 
 pub use self::{
@@ -30,7 +31,8 @@ pub use self::{
     metrics::Metrics,
     reports::ReportLine,
     status::{
-        Certificate, ListState, MediaUsage, Membership, Offender, Peers, Status, StatusSource,
+        Certificate, IncompleteRooms, ListState, MediaUsage, Membership, Offender, Peers, Status,
+        StatusSource,
     },
 };
 
@@ -46,6 +48,8 @@ pub struct Services {
     pub accounts: Accounts,
     /// The box's media.
     pub media: Media,
+    /// The box's rooms.
+    pub rooms: Rooms,
     /// The process's metrics.
     pub metrics: Metrics,
     /// Puts together what `status` says.

@@ -4,6 +4,7 @@ use std::{fmt, sync::OnceLock, time::Duration};
 
 use axum::{extract::State, response::IntoResponse};
 use http::header::CONTENT_TYPE;
+use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::Services;
@@ -62,10 +63,20 @@ impl fmt::Debug for Metrics {
 }
 
 pub(crate) async fn render(State(services): State<Services>) -> impl IntoResponse {
+    // Without an answer of the store the other metrics are wanted all the more.
+    if let Ok(incomplete) = services.rooms.partial_rooms().await {
+        gauge!("luxchat_rooms_incomplete").set(count(incomplete.rooms));
+        gauge!("luxchat_rooms_incomplete_failing").set(count(incomplete.failing));
+    }
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4")],
         services.metrics.render(),
     )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no box has that many rooms")]
+fn count(rooms: u64) -> f64 {
+    rooms as f64
 }
 
 #[cfg(test)]

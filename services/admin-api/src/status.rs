@@ -26,8 +26,20 @@ pub struct Status {
     pub membership: Membership,
     /// How it stands with other servers.
     pub peers: Peers,
+    /// Rooms that were joined before all of their members were known.
+    #[serde(default)]
+    pub incomplete_rooms: IncompleteRooms,
     /// How much media there is, and whether it is scanned.
     pub media: MediaUsage,
+}
+
+/// Rooms that were joined before all of their members were known, and lack some still.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct IncompleteRooms {
+    /// All of them.
+    pub rooms: u64,
+    /// Those for which an attempt to fetch the members has failed.
+    pub failing: u64,
 }
 
 /// How much media there is, and whether it is scanned.

@@ -91,8 +91,8 @@ impl fmt::Debug for Turn {
 pub struct Rate {
     /// Requests that may come at once.
     pub burst: NonZeroU32,
-    /// Requests in each second after that.
-    pub per_second: NonZeroU32,
+    /// After how long another one may come.
+    pub every: Duration,
 }
 
 impl Default for Config {
@@ -128,7 +128,7 @@ impl Rate {
     pub fn new(burst: u32, per_second: u32) -> Self {
         Self {
             burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
-            per_second: NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN),
+            every: Duration::from_secs(1) / per_second.max(1),
         }
     }
 }

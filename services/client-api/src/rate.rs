@@ -66,7 +66,9 @@ impl Limiter {
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
     fn new(rate: Rate) -> Self {
-        let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
+        let every = rate.every.max(Duration::from_nanos(1));
+        let quota = Quota::with_period(every).expect("the period is not zero");
+        let quota = quota.allow_burst(rate.burst);
         Self {
             limiter: RateLimiter::keyed(quota),
             clock: DefaultClock::default(),
@@ -97,7 +99,10 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_the_next_waits() {
-        let buckets = Buckets::new(Rate::new(2, 1));
+        let buckets = Buckets::new(Rate {
+            every: Duration::from_hours(1),
+            ..Rate::new(2, 1)
+        });
         assert!(buckets.check(&"a").is_ok());
         assert!(buckets.check(&"a").is_ok());
         let refused = buckets.check(&"a").unwrap_err();

@@ -1,5 +1,7 @@
 //! What holds for every endpoint: authentication, limits, malformed requests, unknown endpoints.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::{Method, Request};
 use luxchat_accounts::Config as AccountsConfig;
@@ -39,7 +41,7 @@ async fn authentication_fails_with_its_reason() {
 #[tokio::test]
 async fn an_expired_token_is_a_soft_logout() {
     let accounts = AccountsConfig {
-        access_token_lifetime: std::time::Duration::ZERO,
+        access_token_lifetime: Duration::ZERO,
         ..AccountsConfig::default()
     };
     let server = Server::with(accounts, Config::default());
@@ -190,7 +192,7 @@ async fn oversize_bodies_are_refused_announced_or_not() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let limits = Limits {
-        body_time: std::time::Duration::from_millis(10),
+        body_time: Duration::from_millis(10),
         ..Limits::default()
     };
     let config = Config {
@@ -209,10 +211,15 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn whoever_asks_too_fast_waits() {
+    // However long the passwords take, no bucket fills up again.
+    let rate = |burst| Rate {
+        every: Duration::from_hours(1),
+        ..Rate::new(burst, 1)
+    };
     let rates = RateLimits {
-        user: Rate::new(3, 1),
-        address: Rate::new(4, 1),
-        login: Rate::new(2, 1),
+        user: rate(3),
+        address: rate(4),
+        login: rate(2),
     };
     let config = Config {
         rate_limits: Some(rates),

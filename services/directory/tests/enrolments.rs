@@ -11,13 +11,13 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use luxchat_bundle::{
-    BoxKeys, DirectorySource, Enrolment, Leaf, RequestDetails, Role, SigningRequest, TrustStore,
-    Voucher, VoucherRequest,
+    BoxKeys, DirectorySource, Enrolment, Leaf, Role, SigningRequest, TrustStore, Voucher,
+    VoucherRequest,
 };
 use luxchat_directory::{ENROLMENT_PATH, Vouchers, enrolments};
 use luxchat_provision::{
-    Authority, EnrolOptions, KeyCost, NewMember, Plan, Quorum, SamePassphrase, Settings,
-    VoucherPlan,
+    Authority, EnrolOptions, NewMember, VoucherPlan,
+    testing::{self, details, now, passphrase},
 };
 use luxchat_store::{Config, ManualClock, Store};
 use tower::ServiceExt;
@@ -186,18 +186,7 @@ struct Nation {
 impl Nation {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let one = Quorum {
-            keys: 1,
-            threshold: 1,
-        };
-        let plan = Plan {
-            settings: Settings::new("Test Nation"),
-            root: one,
-            targets: one,
-            cost: KeyCost::NEGLIGIBLE,
-        };
-        let home = folder.path().join("authority");
-        let mut authority = Authority::init(&home, &plan, &passphrase(), now()).unwrap();
+        let mut authority = testing::authority(&folder.path().join("authority"), now());
         let keys = BoxKeys::generate(&folder.path().join("keys")).unwrap();
         BoxKeys::generate(&folder.path().join("new-keys")).unwrap();
         let request = SigningRequest::new(details("directory.lu", Role::Directory), &keys).unwrap();
@@ -329,24 +318,6 @@ impl Nation {
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.into()).unwrap())
     }
-}
-
-fn details(name: &str, role: Role) -> RequestDetails {
-    RequestDetails {
-        server_name: name.parse().unwrap(),
-        display_name: name.to_owned(),
-        role,
-        endpoints: vec![format!("{name}:8448").parse().unwrap()],
-        created_at: now(),
-    }
-}
-
-fn passphrase() -> SamePassphrase {
-    SamePassphrase::new("correct horse battery staple")
-}
-
-fn now() -> Timestamp {
-    "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
 fn ms(at: Timestamp) -> u64 {

@@ -15,7 +15,10 @@ use luxchat_bundle::{
     UpdateError,
 };
 use luxchat_directory::{REPOSITORY_PATH, repository};
-use luxchat_provision::{Authority, KeyCost, Plan, Quorum, SamePassphrase, Settings};
+use luxchat_provision::{
+    Authority,
+    testing::{self, now, passphrase},
+};
 use tower::ServiceExt;
 
 #[tokio::test]
@@ -226,18 +229,7 @@ struct Nation {
 impl Nation {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let one = Quorum {
-            keys: 1,
-            threshold: 1,
-        };
-        let plan = Plan {
-            settings: Settings::new("Test Nation"),
-            root: one,
-            targets: one,
-            cost: KeyCost::NEGLIGIBLE,
-        };
-        let home = folder.path().join("authority");
-        let authority = Authority::init(&home, &plan, &passphrase(), now()).unwrap();
+        let authority = testing::authority(&folder.path().join("authority"), now());
         let root = authority.trusted_root().unwrap();
         let directory = TrustStore::create(&folder.path().join("directory"), &root).unwrap();
         let directory = Arc::new(directory);
@@ -361,12 +353,4 @@ async fn body(response: Response<Body>) -> Vec<u8> {
         .unwrap()
         .to_bytes()
         .into()
-}
-
-fn passphrase() -> SamePassphrase {
-    SamePassphrase::new("correct horse battery staple")
-}
-
-fn now() -> Timestamp {
-    "2026-03-01T12:00:00Z".parse().unwrap()
 }

@@ -259,15 +259,19 @@ async fn sizes_and_time_are_bounded() {
     let own = Own::new(|config| {
         config.page_bytes = 1_000;
         config.picture_bytes = 1_000;
-        config.timeout = Duration::from_millis(500);
     });
     assert_eq!(
         own.preview(&site.url("/long")).await.unwrap(),
         json!({ "og:title": "long" })
     );
-    for refused in ["/large", "/packed", "/missing", "/silent"] {
+    for refused in ["/large", "/packed", "/missing"] {
         own.fails(&site.url(refused)).await;
     }
+    let hasty = Own::new(|config| config.timeout = Duration::from_millis(100));
+    let error = hasty.preview(&site.url("/silent")).await.unwrap_err();
+    // On a busy machine, to note the failure takes the rest of the time that whoever asks is kept waiting.
+    let gave_up = matches!(error, Error::Unavailable | Error::TooMany(_));
+    assert!(gave_up, "{error}");
     // It is not tried again and again, but it is tried again.
     let asked = site.asked();
     own.fails(&site.url("/missing")).await;

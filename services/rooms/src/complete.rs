@@ -105,8 +105,8 @@ impl Rooms {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn partial_rooms(&self) -> Result<PartialRooms> {
-        Ok(self.store.read(|tx| tx.partial_rooms()).await?)
+    pub async fn partial_rooms(&self) -> luxchat_store::Result<PartialRooms> {
+        self.store.read(|tx| tx.partial_rooms()).await
     }
 
     /// Waits until no members are missing from a room's state, where any are.

@@ -2,11 +2,11 @@
 //! may read it.
 //! [Spec](https://spec.matrix.org/v1.19/client-server-api/#room-previews).
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
-use luxchat_store::{ReadTx, RoomNid, StateSelection, Stretch, Topic, UserNid};
+use luxchat_store::{ReadTx, RoomNid, StateSelection, Stretch, Topic};
 use ruma::{
-    OwnedRoomId,
+    OwnedRoomId, RoomId,
     api::client::{
         filter::RoomEventFilter,
         peeking::{
@@ -46,7 +46,10 @@ impl Sync {
     pub async fn peek(&self, viewer: Viewer, room_id: OwnedRoomId) -> Result<current::Response> {
         let now_ms = self.store.clock().now_ms();
         self.store
-            .read(move |tx| peek(tx, &viewer, room_id, now_ms))
+            .read(move |tx| {
+                let look = |view: &View<'_, '_>| peek(view, room_id.clone());
+                look_into(tx, &viewer, &room_id, look, now_ms)
+            })
             .await
     }
 
@@ -75,7 +78,8 @@ impl Sync {
                         Some(from) => from,
                         None => tx.position()?.0,
                     };
-                    let (room, response) = behind(tx, &viewer, room_id, from, now_ms)?;
+                    let look = |view: &View<'_, '_>| behind(view, from);
+                    let (room, response) = look_into(tx, &viewer, &room_id, look, now_ms)?;
                     Ok::<_, crate::Error>((room, from, response))
                 })
                 .await?;
@@ -96,25 +100,50 @@ impl Sync {
     }
 }
 
-fn peek(
+/// A room that a user looks into, with nothing filtered out.
+struct View<'v, 't> {
+    readable: &'v Readable,
+    history: &'v History<'v>,
+    sight: Sight<'v>,
+    composer: Composer<'v, 't>,
+}
+
+fn look_into<T>(
     tx: &ReadTx<'_>,
     viewer: &Viewer,
-    room_id: OwnedRoomId,
+    room_id: &RoomId,
+    look: impl FnOnce(&View<'_, '_>) -> Result<T>,
     now_ms: u64,
-) -> Result<current::Response> {
+) -> Result<T> {
     let keys = HistoryKeys::of(tx, &viewer.user_id)?;
-    let readable = Readable::find(tx, viewer, &keys, &room_id)?;
-    let room = readable.room.nid;
+    let readable = Readable::find(tx, viewer, &keys, room_id)?;
     let history = History::read(tx, &readable.room, &keys)?;
-    let composer = Composer {
-        tx,
-        viewer,
-        now_ms,
-        room_id: Some(&room_id),
-    };
-    let filter = RoomEventFilter::default();
-    let ignored = ignored_users(tx, viewer.user)?;
-    let sight = sight(&history, &filter, &ignored);
+    look(&View {
+        readable: &readable,
+        history: &history,
+        sight: Sight {
+            history: &history,
+            filter: &RoomEventFilter::default(),
+            relations: None,
+            ignored: &ignored_users(tx, viewer.user)?,
+        },
+        composer: Composer {
+            tx,
+            viewer,
+            now_ms,
+            room_id: Some(room_id),
+        },
+    })
+}
+
+fn peek(view: &View<'_, '_>, room_id: OwnedRoomId) -> Result<current::Response> {
+    let &View {
+        readable,
+        history,
+        sight,
+        composer,
+    } = view;
+    let (tx, user, room) = (composer.tx, composer.viewer.user, readable.room.nid);
     let until = readable.until.min(tx.position()?.0);
     let stretch = Stretch {
         after: i64::MIN,
@@ -123,7 +152,7 @@ fn peek(
     let mut rows = newest(tx, room, stretch, sight, NEWEST)?.rows;
     rows.reverse();
 
-    let mut response = current::Response::new(room_id.clone());
+    let mut response = current::Response::new(room_id);
     response.state = if Some(readable.state) == readable.room.current {
         let rows = tx.client_state(room, StateSelection::All)?;
         let rows = rows.iter();
@@ -137,22 +166,20 @@ fn peek(
     };
     let first = rows.first().and_then(|row| row.pos).unwrap_or(until);
     let chunk = rows.iter();
-    let chunk = chunk.map(|row| composer.timeline_event(row, &history));
+    let chunk = chunk.map(|row| composer.timeline_event(row, history));
     let mut messages = PaginationChunk::new(
         chunk.collect::<Result<_>>()?,
         SyncToken::after(until).to_string(),
     );
     messages.start = Some(SyncToken::before(first).to_string());
     response.messages = Some(messages);
-    response.membership = tx
-        .member(room, viewer.user)?
-        .map(|member| member.membership);
+    response.membership = tx.member(room, user)?.map(|member| member.membership);
     response.visibility = Some(if tx.is_published(room)? {
         Visibility::Public
     } else {
         Visibility::Private
     });
-    let kept = tx.room_account_data_of(viewer.user, room)?;
+    let kept = tx.room_account_data_of(user, room)?;
     let kept = kept.iter();
     response.account_data = kept
         .map(|data| account_data_event(&data.event_type, &data.content))
@@ -161,50 +188,25 @@ fn peek(
 }
 
 /// What lies behind a place.
-fn behind(
-    tx: &ReadTx<'_>,
-    viewer: &Viewer,
-    room_id: OwnedRoomId,
-    from: i64,
-    now_ms: u64,
-) -> Result<(RoomNid, events::Response)> {
-    let keys = HistoryKeys::of(tx, &viewer.user_id)?;
-    let readable = Readable::find(tx, viewer, &keys, &room_id)?;
+fn behind(view: &View<'_, '_>, from: i64) -> Result<(RoomNid, events::Response)> {
+    let &View {
+        readable,
+        history,
+        sight,
+        composer,
+    } = view;
     let room = readable.room.nid;
-    let history = History::read(tx, &readable.room, &keys)?;
-    let composer = Composer {
-        tx,
-        viewer,
-        now_ms,
-        room_id: Some(&room_id),
-    };
-    let filter = RoomEventFilter::default();
-    let ignored = ignored_users(tx, viewer.user)?;
-    let sight = sight(&history, &filter, &ignored);
     let stretch = Stretch {
         after: from,
         until: readable.until,
     };
-    let rows = oldest(tx, room, stretch, sight, MOST_EVENTS)?.rows;
+    let rows = oldest(composer.tx, room, stretch, sight, MOST_EVENTS)?.rows;
     let end = rows.last().and_then(|row| row.pos).unwrap_or(from);
     let chunk = rows.iter();
-    let chunk = chunk.map(|row| composer.timeline_event(row, &history));
+    let chunk = chunk.map(|row| composer.timeline_event(row, history));
     let mut response = events::Response::new();
     response.chunk = chunk.collect::<Result<_>>()?;
     response.start = Some(SyncToken::after(from).to_string());
     response.end = Some(SyncToken::after(end).to_string());
     Ok((room, response))
-}
-
-fn sight<'s>(
-    history: &'s History<'s>,
-    filter: &'s RoomEventFilter,
-    ignored: &'s HashSet<UserNid>,
-) -> Sight<'s> {
-    Sight {
-        history,
-        filter,
-        relations: None,
-        ignored,
-    }
 }

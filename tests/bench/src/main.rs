@@ -49,6 +49,44 @@ enum Command {
     },
 }
 
+/// What every run is told.
+#[derive(Args)]
+struct Common {
+    /// A process of a server, whose CPU time and memory are recorded with those of its children. May be repeated.
+    #[arg(long)]
+    pid: Vec<u32>,
+    /// What to call the server in the results, or the two that federate.
+    #[arg(long, default_value = "appliance")]
+    label: String,
+    /// The number of this run among several of the same comparison.
+    #[arg(long, default_value_t = 1)]
+    round: u32,
+    /// Load servers that are not on this machine.
+    #[arg(long)]
+    allow_remote: bool,
+    /// Seconds for which each level, or federated-send, is measured at most.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Operations for which each level, or federated-send, is measured at most.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    operations: u64,
+}
+
+impl Common {
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    fn report(self, output: &mut dyn Write) -> Report<'_> {
+        Report {
+            target: self.label,
+            round: self.round,
+            processes: Processes::new(self.pid),
+            output,
+        }
+    }
+}
+
 #[derive(Args)]
 struct Federation {
     /// Where the server listens that rooms are made on and messages sent from.
@@ -63,27 +101,11 @@ struct Federation {
     /// How to make accounts on all of them: shared-secret:SECRET, token:TOKEN, application-service:TOKEN or open.
     #[arg(long)]
     registration: Registration,
-    /// A process of one of the servers, whose CPU time and memory are recorded. May be repeated.
-    #[arg(long)]
-    pid: Vec<u32>,
-    /// What to call the servers in the results.
-    #[arg(long, default_value = "appliance")]
-    label: String,
-    /// The number of this run among several of the same comparison.
-    #[arg(long, default_value_t = 1)]
-    round: u32,
+    #[command(flatten)]
+    common: Common,
     /// The file that the lines are appended to.
     #[arg(long)]
     out: PathBuf,
-    /// Load servers that are not on this machine.
-    #[arg(long)]
-    allow_remote: bool,
-    /// Seconds for which federated-send is measured at most.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Sends for which it is measured at most.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    operations: u64,
     /// Numbers of members of the rooms of federated-join.
     #[arg(long, value_delimiter = ',', default_value = "500", value_parser = size)]
     members: Vec<usize>,
@@ -106,30 +128,14 @@ struct Measure {
     /// How to make accounts: shared-secret:SECRET, token:TOKEN or open.
     #[arg(long, required = true)]
     registration: Registration,
-    /// A process of the server, whose CPU time and memory are recorded with those of its children. May be repeated.
-    #[arg(long)]
-    pid: Vec<u32>,
-    /// What to call the server in the results.
-    #[arg(long, default_value = "appliance")]
-    label: String,
-    /// The number of this run among several of the same comparison.
-    #[arg(long, default_value_t = 1)]
-    round: u32,
+    #[command(flatten)]
+    common: Common,
     /// Append the lines to this file instead of writing them to standard output.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Load a server that is not on this machine.
-    #[arg(long)]
-    allow_remote: bool,
-    /// Seconds for which each level is measured at most.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
     /// Seconds that each level runs unmeasured before.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     warm_up: u64,
-    /// Operations for which each level is measured at most.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    operations: u64,
     /// Numbers of concurrent clients.
     #[arg(long, value_delimiter = ',', default_value = "1,10,50", value_parser = size)]
     concurrency: Vec<usize>,
@@ -170,7 +176,7 @@ async fn main() -> Result<()> {
 
 async fn federation(options: Federation) -> Result<()> {
     let accounts = |base_url: &str| -> Result<Accounts> {
-        let target = Target::resolve(base_url, options.allow_remote)?;
+        let target = Target::resolve(base_url, options.common.allow_remote)?;
         Ok(Accounts::new(target, options.registration.clone()))
     };
     let mut servers = Servers {
@@ -183,8 +189,8 @@ async fn federation(options: Federation) -> Result<()> {
             .transpose()?,
     };
     let plan = FederationPlan {
-        time: Duration::from_secs(options.seconds),
-        operations: options.operations,
+        time: options.common.time(),
+        operations: options.common.operations,
         members: options.members,
         joins: options.joins,
         missed: options.missed,
@@ -194,12 +200,7 @@ async fn federation(options: Federation) -> Result<()> {
         named => named,
     };
     let mut output = append_to(&options.out)?;
-    let mut report = Report {
-        target: options.label,
-        round: options.round,
-        processes: Processes::new(options.pid),
-        output: &mut output,
-    };
+    let mut report = options.common.report(&mut output);
     luxchat_bench::run_federation(scenarios, &plan, &mut servers, &mut report).await
 }
 
@@ -209,11 +210,11 @@ fn append_to(path: &Path) -> Result<File> {
 }
 
 async fn measure(options: Measure) -> Result<()> {
-    let target = Target::resolve(&options.base_url, options.allow_remote)?;
+    let target = Target::resolve(&options.base_url, options.common.allow_remote)?;
     let plan = Plan {
-        time: Duration::from_secs(options.seconds),
+        time: options.common.time(),
         warm_up: Duration::from_secs(options.warm_up),
-        operations: options.operations,
+        operations: options.common.operations,
         concurrency: options.concurrency,
         rooms: options.rooms,
         fan_out: options.fan_out,
@@ -230,12 +231,7 @@ async fn measure(options: Measure) -> Result<()> {
         None => Box::new(io::stdout()),
         Some(path) => Box::new(append_to(path)?),
     };
-    let mut report = Report {
-        target: options.label,
-        round: options.round,
-        processes: Processes::new(options.pid),
-        output: &mut output,
-    };
+    let mut report = options.common.report(&mut output);
     let mut accounts = Accounts::new(target, options.registration);
     luxchat_bench::run(scenarios, &plan, &mut accounts, &mut report).await
 }

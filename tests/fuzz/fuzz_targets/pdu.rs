@@ -18,20 +18,12 @@ fuzz_target!(|data: &[u8]| {
 fn receive(nation: &mut Nation, input: &Input) {
     let runtime = nation.runtime.handle().clone();
     runtime.block_on(async {
-        let mut forge = nation.forge(input.version).await;
-        // Answers come first: the event may name what they hold.
-        let mut lines: Vec<String> = input
-            .lines()
-            .iter()
-            .rev()
-            .map(|line| forge.text(line, input.is_forged))
-            .collect();
-        let Some(Ok(pdu)) = lines.pop().map(RawValue::from_string) else {
+        let (sent, answers) = nation.script(input).await;
+        let Ok(pdu) = RawValue::from_string(sent) else {
             return;
         };
-        lines.reverse();
-        let first = take_in(nation, &pdu, &lines).await;
-        let again = take_in(nation, &pdu, &lines).await;
+        let first = take_in(nation, &pdu, &answers).await;
+        let again = take_in(nation, &pdu, &answers).await;
         if let (Ok(first), Ok(again)) = (first, again) {
             for (event_id, result) in first {
                 // The event may have shut its own server out.

@@ -23,17 +23,8 @@ fuzz_target!(|data: &[u8]| {
 fn send(nation: &mut Nation, input: &Input) {
     let runtime = nation.runtime.handle().clone();
     runtime.block_on(async {
-        let mut forge = nation.forge(input.version).await;
-        // Answers come first: the events may name what they hold.
-        let mut lines: Vec<String> = input
-            .lines()
-            .iter()
-            .rev()
-            .map(|line| forge.text(line, input.is_forged))
-            .collect();
-        let body = lines.pop().unwrap_or_default();
-        lines.reverse();
-        nation.two.will_answer(lines);
+        let (body, answers) = nation.script(input).await;
+        nation.two.will_answer(answers);
 
         let uri = format!("/_matrix/federation/v1/send/{}", nation.input());
         let request = http::Request::put(uri).body(Bytes::from(body.clone()));

@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde_json::{Value, json, value::to_raw_value};
 
-use crate::{Forge, Nation, Server, nation::START};
+use crate::{Forge, Input, Nation, Server, nation::START};
 
 /// Uses after which a room is let go: what an input did to it is in the way of the next ones.
 const USES: u32 = 50;
@@ -62,6 +62,20 @@ impl Nation {
         let tips = tips.iter().map(|tip| tip.event_id.to_string());
         forge.name("$tip", tips.take(20).collect());
         forge
+    }
+
+    /// What `two` sends, and what it answers to each request after that.
+    pub async fn script(&mut self, input: &Input) -> (String, Vec<String>) {
+        let mut forge = self.forge(input.version).await;
+        let (sent, answers) = input.lines().split_first().expect("there is one line");
+        // Last to first: each line may name what those behind it hold.
+        let mut answers: Vec<String> = answers
+            .iter()
+            .rev()
+            .map(|line| forge.text(line, input.is_forged))
+            .collect();
+        answers.reverse();
+        (forge.text(sent, input.is_forged), answers)
     }
 
     async fn make_room(&self, version: &RoomVersionId) -> Room {

@@ -4,11 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
-use luxchat_admin_api::{CreateUser, UserSummary};
 pub use luxchat_appliance::nation::{Client, Plan, Site, messages};
 use luxchat_appliance::{compose::Appliance, nation::Nation, operator::Operator};
 use luxchat_store::{Clock, SystemClock};
-use reqwest::Method;
 use tempfile::TempDir;
 
 /// The password of every agent.
@@ -96,18 +94,13 @@ impl Kit {
 
     /// The operator's socket of a box.
     pub fn operator(&self, name: &str) -> Result<Operator> {
-        Operator::new(self.nation.site(name)?.config.data_dir.join("admin.sock"))
+        self.nation.site(name)?.operator()
     }
 
     /// Makes an account through the operator's socket and logs it in.
     pub async fn agent(&self, name: &str, localpart: &str) -> Result<Client> {
-        let operator = self.operator(name)?;
-        let new = CreateUser {
-            localpart: localpart.to_owned(),
-            password: PASSWORD.to_owned(),
-            admin: false,
-        };
-        let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
+        let site = self.nation.site(name)?;
+        site.make_agent(localpart, PASSWORD).await?;
         self.login(name, localpart).await
     }
 

@@ -6,8 +6,11 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use luxchat_bundle::{RequestDetails, Role, SigningRequest};
-use luxchat_provision::{Authority, EnrolOptions, KeyCost, Plan, Quorum, SamePassphrase, Settings};
+use luxchat_bundle::{Role, SigningRequest};
+use luxchat_provision::{
+    Authority, EnrolOptions,
+    testing::{self, now, passphrase},
+};
 
 use super::{
     health::{Verdict, judge, served},
@@ -66,28 +69,11 @@ impl Programs for Machine {
 impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let one = Quorum {
-            keys: 1,
-            threshold: 1,
-        };
-        let plan = Plan {
-            settings: Settings::new("Test Nation"),
-            root: one,
-            targets: one,
-            cost: KeyCost::NEGLIGIBLE,
-        };
-        let home = folder.path().join("authority");
-        let mut authority = Authority::init(&home, &plan, &passphrase(), now()).unwrap();
+        let mut authority = testing::authority(&folder.path().join("authority"), now());
         let paths = Paths::below(folder.path().join("box"));
         let data = paths.data_dir();
         let keys = BoxKeys::generate(&data.join("keys")).unwrap();
-        let details = RequestDetails {
-            server_name: "interior.lu".parse().unwrap(),
-            display_name: "Interior".to_owned(),
-            role: Role::Ministry,
-            endpoints: vec!["interior.lu:8448".parse().unwrap()],
-            created_at: now(),
-        };
+        let details = testing::details("interior.lu", Role::Ministry);
         let request = SigningRequest::new(details, &keys).unwrap();
         let enrolment = authority
             .enrol(&request, EnrolOptions::default(), &passphrase(), now())
@@ -258,15 +244,6 @@ fn change(folder: &Path, part: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(file.path()).unwrap();
     change(&mut bytes);
     fs::write(file.path(), bytes).unwrap();
-}
-
-fn passphrase() -> SamePassphrase {
-    SamePassphrase::new("correct horse battery staple")
-}
-
-/// Noon: outside the window.
-fn now() -> Timestamp {
-    "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
 fn at_night() -> Timestamp {

@@ -32,8 +32,8 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let nation = Nation::new();
-        let (one, two) = (nation.server("one"), nation.server("two"));
-        let (alice, eve) = (one.user("alice").await, two.user("eve").await);
+        let (one, alice) = nation.server_of("one", "alice").await;
+        let (two, eve) = nation.server_of("two", "eve").await;
         let room = one.public_room(&alice, VERSION).await;
         two.join(&eve, &room, &[&one]).await.unwrap();
         Self {

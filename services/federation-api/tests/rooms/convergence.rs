@@ -20,8 +20,7 @@ async fn meet(one: &Server, two: &Server) {
 #[tokio::test]
 async fn a_fork_resolves_equally_on_both_sides() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     for version in [RoomVersionId::V6, RoomVersionId::V11, RoomVersionId::V12] {
         let room = one.public_room(&alice, version.clone()).await;
         two.join(&bob, &room, &[&one]).await.unwrap();
@@ -60,8 +59,7 @@ async fn a_fork_resolves_equally_on_both_sides() {
 #[tokio::test]
 async fn a_ban_wins_over_what_the_banned_do_meanwhile() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let carol = two.user("carol").await;
     for version in [RoomVersionId::V6, RoomVersionId::V12] {
         let room = one.public_room(&alice, version.clone()).await;
@@ -84,8 +82,7 @@ async fn a_ban_wins_over_what_the_banned_do_meanwhile() {
 #[tokio::test]
 async fn an_event_on_top_of_a_soft_failed_one_is_fine() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let carol = two.user("carol").await;
     let room = one.public_room(&alice, RoomVersionId::V12).await;
     two.join(&bob, &room, &[&one]).await.unwrap();
@@ -105,10 +102,7 @@ async fn an_event_on_top_of_a_soft_failed_one_is_fine() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_that_does_not_hold_still_takes_in_what_comes() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, bob)]) = nation.shared_room(RoomVersionId::V12).await;
     for number in 0..20 {
         one.name_room(&alice, &room, &number.to_string()).await;
         one.say(&alice, &room, "from one").await;

@@ -12,10 +12,7 @@ use crate::nation::Nation;
 #[tokio::test]
 async fn missing_events_are_fetched_in_order() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V12).await;
     one.outbox(&two).await;
     for body in ["a", "b", "c"] {
         one.say(&alice, &room, body).await;
@@ -31,10 +28,7 @@ async fn missing_events_are_fetched_in_order() {
 #[tokio::test]
 async fn what_was_received_is_fine_to_come_again() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V11).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V11).await;
     one.say(&alice, &room, "once").await;
     one.name_room(&alice, &room, "Once").await;
     let pdus = one.outbox(&two).await;
@@ -51,10 +45,7 @@ async fn what_was_received_is_fine_to_come_again() {
 #[tokio::test]
 async fn a_gap_too_wide_to_close_is_bridged_by_the_state_behind_it() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, bob)]) = nation.shared_room(RoomVersionId::V12).await;
     one.outbox(&two).await;
     one.name_room(&alice, &room, "behind the gap").await;
     let carol = one.user("carol").await;
@@ -88,18 +79,8 @@ async fn a_gap_too_wide_to_close_is_bridged_by_the_state_behind_it() {
 #[tokio::test]
 async fn the_state_behind_a_gap_is_not_left_to_one_server() {
     let nation = Nation::new();
-    let (one, two, three) = (
-        nation.server("one"),
-        nation.server("two"),
-        nation.server("three"),
-    );
-    let (alice, bob, carol) = (
-        one.user("alice").await,
-        two.user("bob").await,
-        three.user("carol").await,
-    );
-    let room = one.public_room(&alice, RoomVersionId::V11).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V11).await;
+    let (three, carol) = nation.server_of("three", "carol").await;
     let beginning: Vec<_> = one.state(&room).await.into_values().collect();
     three.join(&carol, &room, &[&one]).await.unwrap();
     one.deliver(&two).await;
@@ -131,10 +112,7 @@ async fn the_state_behind_a_gap_is_not_left_to_one_server() {
 #[tokio::test]
 async fn what_was_said_while_a_server_was_away_takes_its_place() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, bob)]) = nation.shared_room(RoomVersionId::V12).await;
     one.outbox(&two).await;
     one.say(&alice, &room, "before").await;
     two.receive(&one, one.outbox(&two).await).await;
@@ -167,10 +145,7 @@ async fn what_was_said_while_a_server_was_away_takes_its_place() {
 #[tokio::test]
 async fn without_its_ancestors_an_event_waits() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V12).await;
     one.outbox(&two).await;
     one.say(&alice, &room, "lost").await;
     one.say(&alice, &room, "left over").await;
@@ -197,10 +172,7 @@ async fn without_its_ancestors_an_event_waits() {
 #[tokio::test]
 async fn an_event_does_not_wait_for_ever() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V12).await;
     one.outbox(&two).await;
     one.say(&alice, &room, "lost").await;
     let knows_nothing = axum::Router::new();
@@ -225,10 +197,7 @@ async fn an_event_does_not_wait_for_ever() {
 #[tokio::test]
 async fn what_cannot_be_fetched_now_is_to_come_again() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V12).await;
     one.outbox(&two).await;
     for body in ["a", "b", "c"] {
         one.say(&alice, &room, body).await;
@@ -249,15 +218,8 @@ async fn what_cannot_be_fetched_now_is_to_come_again() {
 #[tokio::test]
 async fn a_server_that_takes_its_time_keeps_nobody_from_the_room() {
     let nation = Nation::new();
-    let (one, two, slow) = (
-        nation.server("one"),
-        nation.server("two"),
-        nation.server("slow"),
-    );
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let eve = slow.user("eve").await;
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V12).await;
+    let (slow, eve) = nation.server_of("slow", "eve").await;
     slow.join(&eve, &room, &[&one]).await.unwrap();
     one.deliver(&two).await;
     slow.outbox(&two).await;
@@ -291,11 +253,8 @@ async fn a_server_that_takes_its_time_keeps_nobody_from_the_room() {
 #[tokio::test]
 async fn a_missing_event_may_stand_lower_than_all_that_is_here() {
     let nation = Nation::new();
-    let [one, two, three] = ["one", "two", "three"].map(|name| nation.server(name));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let carol = three.user("carol").await;
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, _)]) = nation.shared_room(RoomVersionId::V12).await;
+    let (three, carol) = nation.server_of("three", "carol").await;
     three.join(&carol, &room, &[&one]).await.unwrap();
     one.deliver(&two).await;
     three.say(&carol, &room, "cut off").await;

@@ -8,8 +8,7 @@ use crate::nation::Nation;
 #[tokio::test]
 async fn history_is_fetched_piece_by_piece() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one.public_room(&alice, RoomVersionId::V12).await;
     for number in 0..120 {
         if number % 40 == 20 {
@@ -51,8 +50,7 @@ async fn history_is_fetched_piece_by_piece() {
 #[tokio::test]
 async fn what_was_for_members_alone_comes_without_content() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one.public_room(&alice, RoomVersionId::V11).await;
     one.say(&alice, &room, "for all to come").await;
     let content = json!({ "history_visibility": "joined" });

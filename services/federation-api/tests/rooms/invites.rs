@@ -24,8 +24,7 @@ async fn told(server: &Server, room: &ruma::RoomId, user: &ruma::UserId) -> Opti
 #[tokio::test]
 async fn an_invite_is_shown_and_accepted() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     for version in [RoomVersionId::V6, RoomVersionId::V12] {
         let room = one.room(&alice, version, RoomPreset::PrivateChat).await;
         one.name_room(&alice, &room, "Plans").await;
@@ -47,8 +46,7 @@ async fn an_invite_is_shown_and_accepted() {
 #[tokio::test]
 async fn an_invite_is_declined() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one
         .room(&alice, RoomVersionId::V11, RoomPreset::PrivateChat)
         .await;
@@ -64,8 +62,7 @@ async fn an_invite_is_declined() {
 #[tokio::test]
 async fn an_invite_is_declined_even_where_nobody_answers() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one
         .room(&alice, RoomVersionId::V12, RoomPreset::PrivateChat)
         .await;
@@ -81,8 +78,7 @@ async fn an_invite_is_declined_even_where_nobody_answers() {
 #[tokio::test]
 async fn an_invite_is_taken_back() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one
         .room(&alice, RoomVersionId::V12, RoomPreset::PrivateChat)
         .await;
@@ -114,8 +110,7 @@ async fn nobody_invites_who_is_not_there() {
 #[tokio::test]
 async fn a_knock_is_heard_and_answered() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one
         .room(&alice, RoomVersionId::V12, RoomPreset::PrivateChat)
         .await;

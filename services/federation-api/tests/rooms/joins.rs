@@ -1,19 +1,18 @@
 use axum::{Json, Router};
 use luxchat_rooms::{Error, Join, PduError, VERSIONS};
 use ruma::{
-    CanonicalJsonObject, OwnedServerName, RoomVersionId,
+    CanonicalJsonObject, OwnedServerName, RoomId, RoomVersionId, UserId,
     api::client::room::create_room::v3::RoomPreset,
     events::{StateEventType, room::member::MembershipState},
 };
 use serde_json::json;
 
-use crate::nation::{Nation, moderate};
+use crate::nation::{Nation, Server, moderate};
 
 #[tokio::test]
 async fn a_user_joins_through_another_server_in_every_version() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     for version in VERSIONS {
         let room = one.public_room(&alice, version.clone()).await;
         one.name_room(&alice, &room, "before").await;
@@ -33,15 +32,8 @@ async fn a_user_joins_through_another_server_in_every_version() {
 #[tokio::test]
 async fn servers_in_a_room_hear_of_a_join_through_one_of_them() {
     let nation = Nation::new();
-    let (one, two, three) = (
-        nation.server("one"),
-        nation.server("two"),
-        nation.server("three"),
-    );
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let carol = three.user("carol").await;
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, _), (two, _)]) = nation.shared_room(RoomVersionId::V12).await;
+    let (three, carol) = nation.server_of("three", "carol").await;
     three.join(&carol, &room, &[&one]).await.unwrap();
     assert_eq!(two.membership(&room, &carol).await, MembershipState::Leave);
     one.deliver(&two).await;
@@ -57,13 +49,9 @@ async fn servers_in_a_room_hear_of_a_join_through_one_of_them() {
 #[tokio::test]
 async fn a_server_that_is_down_is_passed_over() {
     let nation = Nation::new();
-    let (one, two, down) = (
-        nation.server("one"),
-        nation.server("two"),
-        nation.server("down"),
-    );
+    let [(one, alice), (two, bob)] = nation.pair().await;
+    let down = nation.server("down");
     nation.network.detach(down.name());
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
     let room = one.public_room(&alice, RoomVersionId::V11).await;
     two.join(&bob, &room, &[&down, &one]).await.unwrap();
     assert_eq!(two.membership(&room, &bob).await, MembershipState::Join);
@@ -72,8 +60,7 @@ async fn a_server_that_is_down_is_passed_over() {
 #[tokio::test]
 async fn who_is_not_invited_does_not_join() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one
         .room(&alice, RoomVersionId::V12, RoomPreset::PrivateChat)
         .await;
@@ -86,10 +73,7 @@ async fn who_is_not_invited_does_not_join() {
 #[tokio::test]
 async fn who_comes_back_finds_the_room_as_it_is() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
-    let room = one.public_room(&alice, RoomVersionId::V12).await;
-    two.join(&bob, &room, &[&one]).await.unwrap();
+    let (room, [(one, alice), (two, bob)]) = nation.shared_room(RoomVersionId::V12).await;
     two.rooms.leave(&bob, &room, None).await.unwrap();
     two.deliver(&one).await;
     assert_eq!(one.membership(&room, &bob).await, MembershipState::Leave);
@@ -104,29 +88,33 @@ async fn who_comes_back_finds_the_room_as_it_is() {
     assert_eq!(two.bodies(&room).await, ["heard"]);
 }
 
+/// Lets in whoever is in `hall`, and makes it a matter of power to invite.
+async fn restrict(server: &Server, user: &UserId, room: &RoomId, rule: &str, hall: &RoomId) {
+    let levels = StateEventType::RoomPowerLevels;
+    let mut content = server.state_content(room, levels.clone()).await.unwrap();
+    content["invite"] = json!(50);
+    server
+        .send(user, room, &levels.to_string(), Some(""), content)
+        .await
+        .unwrap();
+    let allow = json!([{ "type": "m.room_membership", "room_id": hall }]);
+    let content = json!({ "join_rule": rule, "allow": allow });
+    server
+        .send(user, room, "m.room.join_rules", Some(""), content)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_member_of_another_room_is_let_into_a_restricted_one() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let carol = two.user("carol").await;
     let hall = one.public_room(&alice, RoomVersionId::V12).await;
     let room = one
         .room(&alice, RoomVersionId::V10, RoomPreset::PrivateChat)
         .await;
-    let rule = json!({
-        "join_rule": "restricted",
-        "allow": [{ "type": "m.room_membership", "room_id": hall }],
-    });
-    one.send(&alice, &room, "m.room.join_rules", Some(""), rule)
-        .await
-        .unwrap();
-    let levels = StateEventType::RoomPowerLevels;
-    let mut content = one.state_content(&room, levels.clone()).await.unwrap();
-    content["invite"] = json!(50);
-    one.send(&alice, &room, &levels.to_string(), Some(""), content)
-        .await
-        .unwrap();
+    restrict(&one, &alice, &room, "restricted", &hall).await;
     assert!(two.join(&bob, &room, &[&one]).await.is_err());
 
     two.join(&bob, &hall, &[&one]).await.unwrap();
@@ -144,8 +132,7 @@ async fn a_member_of_another_room_is_let_into_a_restricted_one() {
 #[tokio::test]
 async fn the_banned_stay_out() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one.public_room(&alice, RoomVersionId::V12).await;
     one.rooms.ban(moderate(&alice, &room, &bob)).await.unwrap();
     assert!(two.join(&bob, &room, &[&one]).await.is_err());
@@ -155,13 +142,8 @@ async fn the_banned_stay_out() {
 #[tokio::test]
 async fn a_server_that_may_let_nobody_in_is_passed_over() {
     let nation = Nation::new();
-    let (one, two, three) = (
-        nation.server("one"),
-        nation.server("two"),
-        nation.server("three"),
-    );
-    let (alice, carol) = (one.user("alice").await, three.user("carol").await);
-    let bob = two.user("bob").await;
+    let [(one, alice), (two, bob)] = nation.pair().await;
+    let (three, carol) = nation.server_of("three", "carol").await;
     let hall = one.public_room(&alice, RoomVersionId::V12).await;
     three.join(&carol, &hall, &[&one]).await.unwrap();
     two.join(&bob, &hall, &[&one]).await.unwrap();
@@ -171,17 +153,7 @@ async fn a_server_that_may_let_nobody_in_is_passed_over() {
         ("knock_restricted", RoomVersionId::V12),
     ] {
         let room = one.room(&alice, version, RoomPreset::PrivateChat).await;
-        let levels = StateEventType::RoomPowerLevels;
-        let mut content = one.state_content(&room, levels.clone()).await.unwrap();
-        content["invite"] = json!(50);
-        one.send(&alice, &room, &levels.to_string(), Some(""), content)
-            .await
-            .unwrap();
-        let allow = json!([{ "type": "m.room_membership", "room_id": hall }]);
-        let content = json!({ "join_rule": rule, "allow": allow });
-        one.send(&alice, &room, "m.room.join_rules", Some(""), content)
-            .await
-            .unwrap();
+        restrict(&one, &alice, &room, rule, &hall).await;
         three.join(&carol, &room, &[&one]).await.unwrap();
         one.deliver(&three).await;
 
@@ -196,8 +168,7 @@ async fn a_server_that_may_let_nobody_in_is_passed_over() {
 #[tokio::test]
 async fn a_server_whose_template_is_no_event_is_passed_over() {
     let nation = Nation::new();
-    let (one, two) = (nation.server("one"), nation.server("two"));
-    let (alice, bob) = (one.user("alice").await, two.user("bob").await);
+    let [(one, alice), (two, bob)] = nation.pair().await;
     let room = one.public_room(&alice, RoomVersionId::V11).await;
     for (field, value) in [
         ("auth_events", json!(["no id"])),

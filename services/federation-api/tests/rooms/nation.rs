@@ -104,6 +104,32 @@ impl Nation {
             _dir: dir,
         }
     }
+
+    /// A server, and a user of it.
+    pub(crate) async fn server_of(&self, name: &str, user: &str) -> (Server, OwnedUserId) {
+        let server = self.server(name);
+        let user = server.user(user).await;
+        (server, user)
+    }
+
+    /// Alice's server "one", and Bob's server "two".
+    pub(crate) async fn pair(&self) -> [(Server, OwnedUserId); 2] {
+        [
+            self.server_of("one", "alice").await,
+            self.server_of("two", "bob").await,
+        ]
+    }
+
+    /// A pair in a public room, which Alice made and Bob joined.
+    pub(crate) async fn shared_room(
+        &self,
+        version: RoomVersionId,
+    ) -> (OwnedRoomId, [(Server, OwnedUserId); 2]) {
+        let [(one, alice), (two, bob)] = self.pair().await;
+        let room = one.public_room(&alice, version).await;
+        two.join(&bob, &room, &[&one]).await.unwrap();
+        (room, [(one, alice), (two, bob)])
+    }
 }
 
 impl Server {

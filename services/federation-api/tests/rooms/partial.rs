@@ -32,9 +32,8 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let nation = Nation::new();
-        let (one, two) = (nation.server("one"), nation.server("two"));
-        let (alice, dave) = (one.user("alice").await, one.user("dave").await);
-        let bob = two.user("bob").await;
+        let [(one, alice), (two, bob)] = nation.pair().await;
+        let dave = one.user("dave").await;
         let room = one.public_room(&alice, VERSION).await;
         let levels = json!({ "users": { &alice: 100, &dave: 75 } });
         one.send(&alice, &room, "m.room.power_levels", Some(""), levels)
@@ -233,8 +232,7 @@ async fn a_redaction_by_who_may_not_be_there_waits() {
 async fn the_members_come_from_any_server_in_the_room() {
     let scene = Scene::new().await;
     let (two, room) = (&scene.two, &scene.room);
-    let three = scene.nation.server("three");
-    let carol = three.user("carol").await;
+    let (three, carol) = scene.nation.server_of("three", "carol").await;
     three.join(&carol, room, &[&scene.one]).await.unwrap();
     scene.enter().await;
     scene.one.deliver(&three).await;
@@ -293,8 +291,7 @@ async fn a_state_that_does_not_allow_the_join_is_no_state_of_the_room() {
 #[tokio::test]
 async fn nobody_joins_through_a_server_that_lacks_members() {
     let scene = Scene::new().await;
-    let three = scene.nation.server("three");
-    let carol = three.user("carol").await;
+    let (three, carol) = scene.nation.server_of("three", "carol").await;
     scene.enter().await;
     let through_two = three.join(&carol, &scene.room, &[&scene.two]).await;
     assert!(matches!(through_two, Err(Error::Remote(_))));

@@ -28,12 +28,8 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let nation = Nation::new();
-        let [one, two, guard] = ["one", "two", "guard"].map(|name| nation.server(name));
-        let alice = one.user("alice").await;
-        let bob = two.user("bob").await;
-        let watcher = guard.user("watcher").await;
-        let room = one.public_room(&alice, VERSION).await;
-        two.join(&bob, &room, &[&one]).await.unwrap();
+        let (room, [(one, alice), (two, bob)]) = nation.shared_room(VERSION).await;
+        let (guard, watcher) = nation.server_of("guard", "watcher").await;
         guard.join(&watcher, &room, &[&one]).await.unwrap();
         one.deliver(&two).await;
 

@@ -49,6 +49,15 @@ impl Running {
         TcpStream::connect(self.address).await.unwrap()
     }
 
+    /// A connection on which all of the request is there before it is accepted, however slow the machine.
+    fn connect_with_request(&self) -> TcpStream {
+        use std::io::Write;
+        let mut stream = std::net::TcpStream::connect(self.address).unwrap();
+        stream.write_all(REQUEST).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        TcpStream::from_std(stream).unwrap()
+    }
+
     async fn ended(self) {
         timeout(PATIENCE, self.task).await.unwrap().unwrap();
     }
@@ -160,8 +169,7 @@ async fn an_idle_connection_ends_and_a_busy_one_does_not() {
     };
     let (router, mut arrivals, go) = slow();
     let running = Running::start(Plain, router, listening).await;
-    let mut stream = running.connect().await;
-    stream.write_all(REQUEST).await.unwrap();
+    let mut stream = running.connect_with_request();
     arrivals.recv().await.unwrap();
     // The handler takes longer than a head may.
     assert!(

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -39,7 +40,7 @@ impl Run<'_, '_> {
             let mut clients = self.accounts.clients(level + 1).await?;
             let room_id = room_of(&mut clients, "Fan-out").await?;
             let mut receivers = clients.split_off(1);
-            let Some(mut sender) = clients.pop() else {
+            let Some(sender) = clients.pop() else {
                 continue;
             };
 
@@ -48,43 +49,23 @@ impl Run<'_, '_> {
                 since.push(receiver.sync(None, 0).await?.next_batch);
             }
             // Room for every sighting of two probes: nobody waits, and a stalled sender holds back the rest.
-            let (seen, mut sightings) = mpsc::channel(level * 2);
+            let (seen, sightings) = mpsc::channel(level * 2);
             // Dropped at the end of the level, which ends the long polls under way.
             let mut polls = JoinSet::new();
             for (receiver, since) in receivers.into_iter().zip(since) {
                 polls.spawn(poll(receiver, since, room_id.clone(), seen.clone()));
             }
 
-            let mut warm_up = Record::new();
-            for probe in 0..WARM_UP_MESSAGES {
-                deliver(
-                    &mut sender,
-                    &room_id,
-                    probe,
-                    level,
-                    &mut sightings,
-                    &mut warm_up,
-                )
-                .await;
-            }
+            let mut deliveries = Deliveries {
+                sender,
+                room_id,
+                receivers: level,
+                sightings,
+            };
+            deliveries.run(0..WARM_UP_MESSAGES, Duration::MAX).await;
             let start = self.report.start()?;
-            let begun = Instant::now();
-            let mut record = Record::new();
-            for probe in WARM_UP_MESSAGES..WARM_UP_MESSAGES + MESSAGES {
-                if begun.elapsed() >= self.plan.time {
-                    break;
-                }
-                deliver(
-                    &mut sender,
-                    &room_id,
-                    probe,
-                    level,
-                    &mut sightings,
-                    &mut record,
-                )
-                .await;
-            }
-            record.elapsed = begun.elapsed();
+            let probes = WARM_UP_MESSAGES..WARM_UP_MESSAGES + MESSAGES;
+            let record = deliveries.run(probes, self.plan.time).await;
             self.report
                 .finish(&start, "fan-out", level, &record, None)?;
         }
@@ -92,41 +73,60 @@ impl Run<'_, '_> {
     }
 }
 
-/// Sends one probe and records when each receiver saw it.
-pub(crate) async fn deliver(
-    sender: &mut Client,
-    room_id: &str,
-    probe: u64,
-    receivers: usize,
-    sightings: &mut mpsc::Receiver<Sighting>,
-    record: &mut Record,
-) {
-    let sent = Instant::now();
-    let text = format!("{PROBE}{probe}");
-    let collect = async {
-        let mut missing = receivers;
-        while missing > 0 {
-            let Some(sighting) = sightings.recv().await else {
+/// Probes from one user of a room to others.
+pub(crate) struct Deliveries {
+    pub(crate) sender: Client,
+    pub(crate) room_id: String,
+    /// How many are to see each probe.
+    pub(crate) receivers: usize,
+    pub(crate) sightings: mpsc::Receiver<Sighting>,
+}
+
+impl Deliveries {
+    /// Sends these probes one after the other, as many of them as the time allows, and records when each receiver saw
+    /// them.
+    pub(crate) async fn run(&mut self, probes: Range<u64>, time: Duration) -> Record {
+        let begun = Instant::now();
+        let mut record = Record::new();
+        for probe in probes {
+            if begun.elapsed() >= time {
                 break;
-            };
-            if sighting.probe == probe {
-                record.success(sighting.at - sent);
-                missing -= 1;
             }
+            self.deliver(probe, &mut record).await;
         }
-    };
-    // Collected beside the send: a receiver may well see the message before its sender has the answer.
-    let (sending, collected) = futures_util::future::join(
-        sender.send(room_id, &format!("{room_id}-{probe}"), &text),
-        tokio::time::timeout(DELIVERY_TIMEOUT, collect),
-    )
-    .await;
-    if let Err(failure) = sending {
-        record.failure(&failure);
-    } else if collected.is_err() {
-        record.failure(&Failure::Incomplete(
-            "a sync that carries the message to everybody",
-        ));
+        record.elapsed = begun.elapsed();
+        record
+    }
+
+    async fn deliver(&mut self, probe: u64, record: &mut Record) {
+        let sent = Instant::now();
+        let collect = async {
+            let mut missing = self.receivers;
+            while missing > 0 {
+                let Some(sighting) = self.sightings.recv().await else {
+                    break;
+                };
+                if sighting.probe == probe {
+                    record.success(sighting.at - sent);
+                    missing -= 1;
+                }
+            }
+        };
+        let (room_id, text) = (&self.room_id, format!("{PROBE}{probe}"));
+        // Collected beside the send: a receiver may well see the message before its sender has the answer.
+        let (sending, collected) = futures_util::future::join(
+            self.sender
+                .send(room_id, &format!("{room_id}-{probe}"), &text),
+            tokio::time::timeout(DELIVERY_TIMEOUT, collect),
+        )
+        .await;
+        if let Err(failure) = sending {
+            record.failure(&failure);
+        } else if collected.is_err() {
+            record.failure(&Failure::Incomplete(
+                "a sync that carries the message to everybody",
+            ));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod scale;
 mod send;
 mod sync;
 
-pub(crate) use self::fan_out::{deliver, poll};
+pub(crate) use self::fan_out::{Deliveries, poll};
 
 use std::time::Duration;
 

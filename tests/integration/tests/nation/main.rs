@@ -10,4 +10,5 @@ mod media;
 mod outage;
 mod releases;
 mod revocation;
+mod status;
 mod vouchers;

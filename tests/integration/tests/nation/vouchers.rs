@@ -4,13 +4,11 @@ use std::{net::TcpListener, sync::Arc};
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
-use luxchat_admin_api::{CreateUser, UserSummary};
-use luxchat_appliance::{data_dir::DataDir, enrolment, nation::Site, operator::Operator};
+use luxchat_appliance::{data_dir::DataDir, enrolment, nation::Site};
 use luxchat_bundle::{Serial, Voucher};
 use luxchat_provision::{NewMember, VoucherPlan};
 use luxchat_store::SystemClock;
 use luxchat_testkit::{Client, Kit, PASSWORD};
-use reqwest::Method;
 use serde_json::json;
 
 /// A ministry that is not founded with the others.
@@ -64,13 +62,7 @@ async fn publish(kit: &Kit) -> Result<()> {
 
 /// An account on that box, logged in.
 async fn agent(site: &Site, localpart: &str) -> Result<Client> {
-    let operator = Operator::new(site.config.data_dir.join("admin.sock"))?;
-    let new = CreateUser {
-        localpart: localpart.to_owned(),
-        password: PASSWORD.to_owned(),
-        admin: false,
-    };
-    let _: UserSummary = operator.call(Method::POST, "/users", Some(&new)).await?;
+    site.make_agent(localpart, PASSWORD).await?;
     Client::login(&site.base_url(), localpart, PASSWORD).await
 }
 
