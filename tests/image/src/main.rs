@@ -36,9 +36,10 @@ struct Arguments {
 
 type Scenario = fn(&Bench) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 4] = [
+const SCENARIOS: [(&str, Scenario); 5] = [
     ("reproducible", scenarios::reproducible::run),
     ("boot", scenarios::boot::run),
+    ("no-root", scenarios::no_root::run),
     ("secure-boot", scenarios::secure_boot::run),
     ("tamper", scenarios::tamper::run),
 ];
