@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -83,6 +84,9 @@ class VirtualBox:
             self.process = subprocess.Popen(arguments + list(more), stdin=subprocess.DEVNULL, stdout=words, stderr=words)
         self.begun = time.time()
         self.serial = connect(self.serial_path)
+        self.serial.settimeout(None)
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
 
     def __enter__(self):
         return self
@@ -98,29 +102,36 @@ class VirtualBox:
             self.tpm.kill()
             self.tpm.wait()
 
-    def read(self):
-        try:
-            piece = self.serial.recv(65536)
-        except TimeoutError:
-            return
-        if not piece:
-            time.sleep(0.5)
-        self.log += piece
+    def listen(self):
+        """Reads the serial line for as long as there is one. A line that nobody reads holds the machine up."""
         with open(f"{self.work}/serial.log", "ab") as log:
-            log.write(piece)
+            while piece := self.receive():
+                self.log += piece
+                log.write(piece)
+                log.flush()
+
+    def receive(self):
+        try:
+            return self.serial.recv(65536)
+        except OSError:
+            return b""
 
     def expect(self, pattern, seconds=BOOT):
         """Waits until the serial line shows something that it did not show before the last call."""
         wanted, end = re.compile(pattern.encode(), re.S), time.time() + seconds
         while time.time() < end:
-            self.read()
+            time.sleep(0.2)
+            # What it showed last counts, also when it is off by now.
+            off = self.process.poll() is not None
+            if off:
+                self.listener.join()
             found = wanted.search(self.log, self.seen)
             if found:
                 self.seen = found.end()
                 words = found.group(0)[:100].decode(errors="replace")
                 print(f"  {time.time() - self.begun:6.1f} s  {words!r}", flush=True)
                 return found
-            if self.process.poll() is not None:
+            if off:
                 break
         tail = self.log[-3000:].decode(errors="replace")
         raise Failed(f"the box did not show {pattern!r}; the end of what it showed:\n{tail}")
@@ -154,11 +165,11 @@ class VirtualBox:
     def wait_until_off(self, seconds=300):
         end = time.time() + seconds
         while time.time() < end and self.process.poll() is None:
-            self.read()
+            time.sleep(0.2)
         if self.process.poll() is None:
             raise Failed("the box did not go off")
 
-    def call(self, path, body=None, token=None, method=None):
+    def call(self, path, body=None, token=None, method=None, seconds=60):
         """One request of a Matrix client."""
         data = None if body is None else json.dumps(body).encode()
         url = f"https://127.0.0.1:{self.client_port}{path}"
@@ -167,7 +178,7 @@ class VirtualBox:
             request.add_header("Authorization", f"Bearer {token}")
         unchecked = ssl._create_unverified_context()
         try:
-            with urllib.request.urlopen(request, context=unchecked, timeout=60) as answer:
+            with urllib.request.urlopen(request, context=unchecked, timeout=seconds) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             return json.load(error)
@@ -175,9 +186,9 @@ class VirtualBox:
     def wait_until_it_serves(self, seconds=BOOT):
         end, why = time.time() + seconds, None
         while time.time() < end and self.process.poll() is None:
-            self.read()
+            time.sleep(1)
             try:
-                self.call("/_matrix/client/versions")
+                self.call("/_matrix/client/versions", seconds=10)
                 print(f"  {time.time() - self.begun:6.1f} s  serving", flush=True)
                 return
             except OSError as error:
