@@ -39,9 +39,9 @@ def copy_disk(image, to, size=4 << 30):
 class VirtualBox:
     """One run of a virtual machine. What it shows on its serial line is in `log`."""
 
-    def __init__(self, work, disk=None, usb_disk=None, stick=None, tpm=None, secure_boot=False, client_port=28443, more=()):
+    def __init__(self, work, disk=None, usb_disk=None, stick=None, tpm=None, secure_boot=False, client_port=28443, wire=None):
         self.work, self.log, self.seen = work, b"", 0
-        self.client_port, self.sticks = client_port, 0
+        self.address, self.sticks = f"{wire.address}:443" if wire else f"127.0.0.1:{client_port}", 0
         os.makedirs(work, exist_ok=True)
         self.serial_path, self.monitor_path = f"{work}/serial.sock", f"{work}/monitor.sock"
         for path in (self.serial_path, self.monitor_path):
@@ -60,11 +60,15 @@ class VirtualBox:
             "-device", "virtio-rng-pci", "-device", "qemu-xhci",
             "-chardev", f"socket,id=serial,path={self.serial_path},server=on,wait=on", "-serial", "chardev:serial",
             "-monitor", f"unix:{self.monitor_path},server=on,wait=off",
-            # The machine reaches nothing, and is reached at its two ports alone.
-            "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{client_port}-:443",
-            "-device", "virtio-net-pci,netdev=net,romfile=",
-            "-object", f"filter-dump,id=dump,netdev=net,file={work}/packets.pcap",
         ]
+        if wire:
+            arguments += ["-netdev", f"tap,id=net,ifname={wire.tap},script=no,downscript=no",
+                          "-device", f"virtio-net-pci,netdev=net,romfile=,mac={wire.mac}"]
+        else:
+            # The machine reaches nothing, and is reached at its port for clients alone.
+            arguments += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{client_port}-:443",
+                          "-device", "virtio-net-pci,netdev=net,romfile="]
+        arguments += ["-object", f"filter-dump,id=dump,netdev=net,file={work}/packets.pcap"]
         if secure_boot:
             arguments += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         if disk:
@@ -81,7 +85,7 @@ class VirtualBox:
             arguments += ["-chardev", f"socket,id=tpm,path={tpm}/socket", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
                           "-device", "tpm-crb,tpmdev=tpm0"]
         with open(f"{work}/qemu.log", "w") as words:
-            self.process = subprocess.Popen(arguments + list(more), stdin=subprocess.DEVNULL, stdout=words, stderr=words)
+            self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
         self.begun = time.time()
         self.serial = connect(self.serial_path)
         self.serial.settimeout(None)
@@ -172,7 +176,7 @@ class VirtualBox:
     def call(self, path, body=None, token=None, method=None, seconds=60):
         """One request of a Matrix client."""
         data = None if body is None else json.dumps(body).encode()
-        url = f"https://127.0.0.1:{self.client_port}{path}"
+        url = f"https://{self.address}{path}"
         request = urllib.request.Request(url, data=data, method=method)
         if token:
             request.add_header("Authorization", f"Bearer {token}")
@@ -287,8 +291,8 @@ class Authority:
         stick.put(order, "reset.json")
 
 
-def site_files(folder, name, client_port, network):
-    """A site file and what it names, as they lie on a stick."""
+def site_files(folder, name, public, network, endpoint=None):
+    """A site file and what it names, as they lie on a stick. `public` is where clients reach the box."""
     require("openssl", "openssl")
     os.makedirs(f"{folder}/files", exist_ok=True)
     files = "/var/lib/luxchat-system/files"
@@ -299,7 +303,7 @@ data_dir = "/var/lib/luxchat"
 
 [client]
 listen = "0.0.0.0:443"
-public_url = "https://127.0.0.1:{client_port}/"
+public_url = "https://{public}/"
 
 [client.tls]
 certificate = "{files}/client.crt"
@@ -307,7 +311,7 @@ key = "{files}/client.key"
 
 [federation]
 listen = "0.0.0.0:8448"
-endpoints = ["{name}:8448"]
+endpoints = ["{endpoint or name + ':8448'}"]
 
 [registration]
 open = true
