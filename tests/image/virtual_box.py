@@ -62,7 +62,7 @@ class VirtualBox:
             "-monitor", f"unix:{self.monitor_path},server=on,wait=off",
         ]
         if wire:
-            arguments += ["-netdev", f"tap,id=net,ifname={wire.tap},script=no,downscript=no",
+            arguments += ["-netdev", f"tap,id=net,ifname={wire.tap},script=no,downscript=no,vnet_hdr=off",
                           "-device", f"virtio-net-pci,netdev=net,romfile=,mac={wire.mac}"]
         else:
             # The machine reaches nothing, and is reached at its port for clients alone.

@@ -79,13 +79,18 @@ def describe(frame):
 
 def unexpected(capture, mac, own, near, allowed):
     """How often a machine sent what nobody named: answers of its listeners aside, and questions for addresses that are named."""
-    found = {}
+    found, count = {}, 0
     for _, packet in packets(capture, mac):
+        count += 1
         what, to, source, target = packet
         named = (what == "arp" and to in {own, *near}) or (what == "tcp" and source in PORTS) or (what, to, target) in allowed
         if not named:
             key = f"{what} to {to}" + (f" from port {source} to port {target}" if source else "")
             found[key] = found.get(key, 0) + 1
+    print(f"  {count} packets of {own}, {sum(found.values())} of them to whom nobody named", flush=True)
+    # It has served: a capture without its packets was not understood.
+    if count == 0:
+        raise Failed(f"{capture} has no packet of the box")
     return found
 
 
