@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use crate::{
     artefacts::uki,
@@ -46,7 +45,7 @@ pub(crate) fn root(tools: &Tools, work: &Path, epoch: u32) -> Result<()> {
         .map(drop)
 }
 
-/// A slot: its root hash, and the contents of its two partitions.
+/// A slot: its root hash, and what its two partitions hold.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) root_hash: String,
@@ -61,20 +60,33 @@ impl Slot {
     }
 }
 
-/// Makes the hashes of `work/root.erofs`.
-pub(crate) fn slot(tools: &Tools, work: &Path, recipe: &Recipe, version: &str) -> Result<Slot> {
-    let values = values(version, false);
-    let report = repart(tools, work, recipe, &["1"], &values, "slot.raw", true)?;
-    fs::remove_file(work.join("slot.raw"))?;
-    let root_hash = (report.as_array().into_iter().flatten())
-        .find_map(|partition| partition.get("roothash")?.as_str())
-        .context("systemd-repart told no root hash")?
-        .to_owned();
+/// Makes the hashes of `work/root.erofs`, `work/root.verity`. They cover the file system and not the rest of its partition,
+/// so an update carries no more than it.
+pub(crate) fn slot(tools: &Tools, work: &Path, version: &str) -> Result<Slot> {
+    let salt = files::sha256_of(format!("{SEED} {version}").as_bytes());
+    let (root, verity) = (work.join("root.erofs"), work.join("root.verity"));
+    files::write(&verity, "")?;
+    let arguments = [
+        "format",
+        "--hash=sha256",
+        "--data-block-size=4096",
+        "--hash-block-size=4096",
+        &format!("--salt={salt}"),
+        &format!("--uuid={SEED}"),
+        &format!("--root-hash-file={WORK}/root.hash"),
+        &format!("{WORK}/root.erofs"),
+        &format!("{WORK}/root.verity"),
+    ];
+    tools.run(work, "veritysetup", &arguments.map(str::to_owned))?;
+    let hash = work.join("root.hash");
+    let root_hash = fs::read_to_string(&hash).context("veritysetup told no root hash")?;
+    let root_hash = root_hash.trim().to_owned();
+    fs::remove_file(hash)?;
     ensure!(root_hash.len() == 64, "{root_hash} is not a root hash");
     Ok(Slot {
         root_hash,
-        root: work.join("slot.root.raw"),
-        verity: work.join("slot.verity.raw"),
+        root,
+        verity,
     })
 }
 
@@ -113,6 +125,7 @@ pub(crate) fn whole(
     work: &Path,
     recipe: &Recipe,
     version: &str,
+    slot: &Slot,
     epoch: u32,
 ) -> Result<PathBuf> {
     let esp = work.join("esp");
@@ -131,42 +144,14 @@ pub(crate) fn whole(
     files::write(&esp.join("loader/loader.conf"), recipe.text("loader.conf")?)?;
     files::normalise_modes(&esp, &[])?;
     files::normalise_times(&esp, epoch)?;
-    repart(
-        tools,
-        work,
-        recipe,
-        &[""],
-        &values(version, true),
-        "disk.raw",
-        false,
-    )?;
-    Ok(work.join("disk.raw"))
-}
-
-fn values(version: &str, esp: bool) -> BTreeMap<&'static str, String> {
-    let mut values = BTreeMap::from([
-        ("VERSION", version.to_owned()),
-        ("ROOT", format!("{WORK}/root.erofs")),
-    ]);
-    if esp {
-        values.insert("ESP", format!("{WORK}/esp"));
+    let definitions = work.join("repart.d");
+    files::fresh(&definitions)?;
+    for (name, text) in recipe.repart(&values(version, slot))? {
+        files::write(&definitions.join(name), text)?;
     }
-    values
-}
-
-fn repart(
-    tools: &Tools,
-    work: &Path,
-    recipe: &Recipe,
-    prefixes: &[&str],
-    values: &BTreeMap<&str, String>,
-    output: &str,
-    split: bool,
-) -> Result<Value> {
-    let folder = work.join("repart.d");
-    files::fresh(&folder)?;
-    for (name, text) in recipe.repart(prefixes, values)? {
-        files::write(&folder.join(name), text)?;
+    let disk = work.join("disk.raw");
+    if disk.exists() {
+        fs::remove_file(&disk)?;
     }
     let arguments = [
         "--offline=yes",
@@ -174,19 +159,25 @@ fn repart(
         "--empty=create",
         "--size=auto",
         "--dry-run=no",
-        "--json=short",
         "--no-pager",
         &format!("--seed={SEED}"),
-        &format!("--split={split}"),
         &format!("--definitions={WORK}/repart.d"),
-        &format!("{WORK}/{output}"),
+        &format!("{WORK}/disk.raw"),
     ];
-    let target = work.join(output);
-    if target.exists() {
-        fs::remove_file(&target)?;
-    }
-    let report = tools.run(work, "systemd-repart", &arguments.map(str::to_owned))?;
-    serde_json::from_str(&report).context("what systemd-repart tells is not JSON")
+    tools.run(work, "systemd-repart", &arguments.map(str::to_owned))?;
+    Ok(disk)
+}
+
+fn values(version: &str, slot: &Slot) -> BTreeMap<&'static str, String> {
+    let (root, verity) = slot.uuids();
+    BTreeMap::from([
+        ("VERSION", version.to_owned()),
+        ("ESP", format!("{WORK}/esp")),
+        ("ROOT", format!("{WORK}/root.erofs")),
+        ("ROOT_UUID", root),
+        ("VERITY", format!("{WORK}/root.verity")),
+        ("VERITY_UUID", verity),
+    ])
 }
 
 fn uuid(half: &str) -> String {

@@ -86,7 +86,7 @@ pub(crate) fn make(order: &Order) -> Result<()> {
     progress.say(format!("initrd {}", file_size(&work.join("initrd"))?));
     disk::root(&tools, &work, epoch)?;
     progress.say(format!("root {}", file_size(&work.join("root.erofs"))?));
-    let slot = disk::slot(&tools, &work, &order.recipe, &order.version)?;
+    let slot = disk::slot(&tools, &work, &order.version)?;
     progress.say(format!("root hash {}", slot.root_hash));
 
     let boot = "usr/lib/systemd/boot/efi";
@@ -110,7 +110,7 @@ pub(crate) fn make(order: &Order) -> Result<()> {
     };
     let image = disk::kernel_image(&tools, &work, &image)?;
     progress.say(format!("kernel image {}", file_size(&image)?));
-    disk::whole(&tools, &work, &order.recipe, &order.version, epoch)?;
+    disk::whole(&tools, &work, &order.recipe, &order.version, &slot, epoch)?;
 
     let contents = Contents {
         root: tree::contents(&work.join("root"))?,
@@ -178,7 +178,15 @@ fn programs(order: &Order, epoch: u32) -> Result<Vec<PathBuf>> {
 
 /// Moves the artefacts from the working folder to where they are expected.
 fn hand_over(order: &Order, work: &Path, slot: &Slot) -> Result<()> {
-    let image = uki(&order.version);
+    let update = order.out.join(names::UPDATE);
+    files::fresh(&update)?;
+    let (root, verity) = slot.uuids();
+    let (version, image) = (&order.version, uki(&order.version));
+    let carried = update.join(format!("luxchat_{version}_{root}.root"));
+    fs::hard_link(&slot.root, &carried).with_context(|| carried.display().to_string())?;
+    let hashes = format!("luxchat_{version}_{verity}.verity");
+    move_file(&slot.verity, &update.join(hashes))?;
+    move_file(&work.join(&image), &update.join(&image))?;
     for name in [
         names::BOOT_LOADER,
         names::CMDLINE,
@@ -191,17 +199,6 @@ fn hand_over(order: &Order, work: &Path, slot: &Slot) -> Result<()> {
         names::STUB,
     ] {
         move_file(&work.join(name), &order.out.join(name))?;
-    }
-    let update = order.out.join(names::UPDATE);
-    files::fresh(&update)?;
-    let (root, verity) = slot.uuids();
-    let version = &order.version;
-    for (from, name) in [
-        (&slot.root, format!("luxchat_{version}_{root}.root")),
-        (&slot.verity, format!("luxchat_{version}_{verity}.verity")),
-        (&work.join(&image), image),
-    ] {
-        move_file(from, &update.join(name))?;
     }
     Ok(())
 }

@@ -106,22 +106,16 @@ impl Recipe {
             .collect()
     }
 
-    /// The partition definitions that begin with one of the prefixes, their placeholders filled in.
-    pub(crate) fn repart(
-        &self,
-        prefixes: &[&str],
-        values: &BTreeMap<&str, String>,
-    ) -> Result<Vec<(String, String)>> {
+    /// The partition definitions, their placeholders filled in.
+    pub(crate) fn repart(&self, values: &BTreeMap<&str, String>) -> Result<Vec<(String, String)>> {
         let folder = self.path("repart.d");
         let context = || format!("reading {}", folder.display());
         let mut definitions = Vec::new();
         for entry in fs::read_dir(&folder).with_context(context)? {
             let name = entry.with_context(context)?.file_name();
             let name = name.to_string_lossy().into_owned();
-            if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
-                let text = fill(&self.text(&format!("repart.d/{name}"))?, values);
-                definitions.push((name, text));
-            }
+            let text = fill(&self.text(&format!("repart.d/{name}"))?, values);
+            definitions.push((name, text));
         }
         ensure!(
             !definitions.is_empty(),
@@ -217,6 +211,39 @@ mod tests {
         };
         assert_eq!(sizes("10-root-a.conf"), sizes("20-root-b.conf"));
         assert_eq!(sizes("11-verity-a.conf"), sizes("21-verity-b.conf"));
+    }
+
+    #[test]
+    fn the_hashes_name_the_slot() {
+        let values = BTreeMap::from([
+            ("ROOT_UUID", "0-1".to_owned()),
+            ("VERITY_UUID", "2-3".to_owned()),
+        ]);
+        let definitions = recipe().repart(&values).unwrap();
+        for (name, line) in [
+            ("10-root-a.conf", "UUID=0-1"),
+            ("11-verity-a.conf", "UUID=2-3"),
+        ] {
+            let (_, text) = definitions.iter().find(|it| it.0 == name).unwrap();
+            assert!(text.lines().any(|it| it == line), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failed_start_is_not_left_standing() {
+        let recipe = recipe();
+        let emergency = recipe.list("units/emergency.service").unwrap();
+        for line in ["SuccessAction=reboot-force", "FailureAction=reboot-force"] {
+            assert!(emergency.iter().any(|it| it == line), "{line}");
+        }
+        let initrd = recipe.list("initrd.list").unwrap();
+        for file in [
+            "etc/systemd/system.conf.d/luxchat.conf",
+            "usr/lib/systemd/system/emergency.service",
+            "usr/lib/systemd/system/initrd.target.d/luxchat.conf",
+        ] {
+            assert!(initrd.iter().any(|it| it == file), "{file}");
+        }
     }
 
     #[test]

@@ -135,7 +135,22 @@ fn sign_in(
         ],
     };
     disk::kernel_image(tools, work, &image)?;
-    disk::whole(tools, work, recipe, &manifest.version, manifest.epoch)?;
+    let slot = disk::slot(tools, work, &manifest.version)?;
+    ensure!(
+        slot.root_hash == manifest.root_hash,
+        "{} has the root hash {}, and its manifest says {}",
+        build.display(),
+        slot.root_hash,
+        manifest.root_hash
+    );
+    disk::whole(
+        tools,
+        work,
+        recipe,
+        &manifest.version,
+        &slot,
+        manifest.epoch,
+    )?;
 
     for entry in fs::read_dir(build)? {
         let name = entry?.file_name();

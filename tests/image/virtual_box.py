@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -38,9 +39,9 @@ def copy_disk(image, to, size=4 << 30):
 class VirtualBox:
     """One run of a virtual machine. What it shows on its serial line is in `log`."""
 
-    def __init__(self, work, disk=None, usb_disk=None, stick=None, tpm=None, secure_boot=False, client_port=28443, more=()):
+    def __init__(self, work, disk=None, usb_disk=None, stick=None, tpm=None, secure_boot=False, client_port=28443, wire=None):
         self.work, self.log, self.seen = work, b"", 0
-        self.client_port, self.sticks = client_port, 0
+        self.address, self.sticks = f"{wire.address}:443" if wire else f"127.0.0.1:{client_port}", 0
         os.makedirs(work, exist_ok=True)
         self.serial_path, self.monitor_path = f"{work}/serial.sock", f"{work}/monitor.sock"
         for path in (self.serial_path, self.monitor_path):
@@ -59,11 +60,15 @@ class VirtualBox:
             "-device", "virtio-rng-pci", "-device", "qemu-xhci",
             "-chardev", f"socket,id=serial,path={self.serial_path},server=on,wait=on", "-serial", "chardev:serial",
             "-monitor", f"unix:{self.monitor_path},server=on,wait=off",
-            # The machine reaches nothing, and is reached at its two ports alone.
-            "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{client_port}-:443",
-            "-device", "virtio-net-pci,netdev=net,romfile=",
-            "-object", f"filter-dump,id=dump,netdev=net,file={work}/packets.pcap",
         ]
+        if wire:
+            arguments += ["-netdev", f"tap,id=net,ifname={wire.tap},script=no,downscript=no,vnet_hdr=off",
+                          "-device", f"virtio-net-pci,netdev=net,romfile=,mac={wire.mac}"]
+        else:
+            # The machine reaches nothing, and is reached at its port for clients alone.
+            arguments += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{client_port}-:443",
+                          "-device", "virtio-net-pci,netdev=net,romfile="]
+        arguments += ["-object", f"filter-dump,id=dump,netdev=net,file={work}/packets.pcap"]
         if secure_boot:
             arguments += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         if disk:
@@ -80,9 +85,12 @@ class VirtualBox:
             arguments += ["-chardev", f"socket,id=tpm,path={tpm}/socket", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
                           "-device", "tpm-crb,tpmdev=tpm0"]
         with open(f"{work}/qemu.log", "w") as words:
-            self.process = subprocess.Popen(arguments + list(more), stdin=subprocess.DEVNULL, stdout=words, stderr=words)
+            self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
         self.begun = time.time()
         self.serial = connect(self.serial_path)
+        self.serial.settimeout(None)
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
 
     def __enter__(self):
         return self
@@ -98,29 +106,36 @@ class VirtualBox:
             self.tpm.kill()
             self.tpm.wait()
 
-    def read(self):
-        try:
-            piece = self.serial.recv(65536)
-        except TimeoutError:
-            return
-        if not piece:
-            time.sleep(0.5)
-        self.log += piece
+    def listen(self):
+        """Reads the serial line for as long as there is one. A line that nobody reads holds the machine up."""
         with open(f"{self.work}/serial.log", "ab") as log:
-            log.write(piece)
+            while piece := self.receive():
+                self.log += piece
+                log.write(piece)
+                log.flush()
+
+    def receive(self):
+        try:
+            return self.serial.recv(65536)
+        except OSError:
+            return b""
 
     def expect(self, pattern, seconds=BOOT):
         """Waits until the serial line shows something that it did not show before the last call."""
         wanted, end = re.compile(pattern.encode(), re.S), time.time() + seconds
         while time.time() < end:
-            self.read()
+            time.sleep(0.2)
+            # What it showed last counts, also when it is off by now.
+            off = self.process.poll() is not None
+            if off:
+                self.listener.join()
             found = wanted.search(self.log, self.seen)
             if found:
                 self.seen = found.end()
                 words = found.group(0)[:100].decode(errors="replace")
                 print(f"  {time.time() - self.begun:6.1f} s  {words!r}", flush=True)
                 return found
-            if self.process.poll() is not None:
+            if off:
                 break
         tail = self.log[-3000:].decode(errors="replace")
         raise Failed(f"the box did not show {pattern!r}; the end of what it showed:\n{tail}")
@@ -154,20 +169,20 @@ class VirtualBox:
     def wait_until_off(self, seconds=300):
         end = time.time() + seconds
         while time.time() < end and self.process.poll() is None:
-            self.read()
+            time.sleep(0.2)
         if self.process.poll() is None:
             raise Failed("the box did not go off")
 
-    def call(self, path, body=None, token=None, method=None):
+    def call(self, path, body=None, token=None, method=None, seconds=60):
         """One request of a Matrix client."""
         data = None if body is None else json.dumps(body).encode()
-        url = f"https://127.0.0.1:{self.client_port}{path}"
+        url = f"https://{self.address}{path}"
         request = urllib.request.Request(url, data=data, method=method)
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         unchecked = ssl._create_unverified_context()
         try:
-            with urllib.request.urlopen(request, context=unchecked, timeout=60) as answer:
+            with urllib.request.urlopen(request, context=unchecked, timeout=seconds) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             return json.load(error)
@@ -175,9 +190,9 @@ class VirtualBox:
     def wait_until_it_serves(self, seconds=BOOT):
         end, why = time.time() + seconds, None
         while time.time() < end and self.process.poll() is None:
-            self.read()
+            time.sleep(1)
             try:
-                self.call("/_matrix/client/versions")
+                self.call("/_matrix/client/versions", seconds=10)
                 print(f"  {time.time() - self.begun:6.1f} s  serving", flush=True)
                 return
             except OSError as error:
@@ -276,8 +291,8 @@ class Authority:
         stick.put(order, "reset.json")
 
 
-def site_files(folder, name, client_port, network):
-    """A site file and what it names, as they lie on a stick."""
+def site_files(folder, name, public, network, endpoint=None):
+    """A site file and what it names, as they lie on a stick. `public` is where clients reach the box."""
     require("openssl", "openssl")
     os.makedirs(f"{folder}/files", exist_ok=True)
     files = "/var/lib/luxchat-system/files"
@@ -288,7 +303,7 @@ data_dir = "/var/lib/luxchat"
 
 [client]
 listen = "0.0.0.0:443"
-public_url = "https://127.0.0.1:{client_port}/"
+public_url = "https://{public}/"
 
 [client.tls]
 certificate = "{files}/client.crt"
@@ -296,7 +311,7 @@ key = "{files}/client.key"
 
 [federation]
 listen = "0.0.0.0:8448"
-endpoints = ["{name}:8448"]
+endpoints = ["{endpoint or name + ':8448'}"]
 
 [registration]
 open = true

@@ -2,9 +2,12 @@
 
 use std::io::Cursor;
 
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{
+    FilterType, IntoImageView, IntoImageViewMut, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
+    pixels,
+};
 use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
     codecs::{
         jpeg::JpegEncoder,
         png::{CompressionType, FilterType as PngFilter, PngDecoder, PngEncoder},
@@ -105,11 +108,31 @@ fn shrink(
         .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
         .crop(left, top, width, height);
     let mut small = DynamicImage::new(plan.width, plan.height, image.color());
-    Resizer::new()
-        .resize(image, &mut small, &options)
-        .map_err(|_| Failure::Unsupported)?;
+    // What these formats hold, and no floating point: the compiler makes other code of that each time, and two builders of the
+    // operating system shall get the same.
+    let resize = match image.color() {
+        ColorType::L8 => resize::<pixels::U8>,
+        ColorType::La8 => resize::<pixels::U8x2>,
+        ColorType::Rgb8 => resize::<pixels::U8x3>,
+        ColorType::Rgba8 => resize::<pixels::U8x4>,
+        ColorType::L16 => resize::<pixels::U16>,
+        ColorType::La16 => resize::<pixels::U16x2>,
+        ColorType::Rgb16 => resize::<pixels::U16x3>,
+        ColorType::Rgba16 => resize::<pixels::U16x4>,
+        _ => return Err(Failure::Unsupported),
+    };
+    resize(image, &mut small, &options).ok_or(Failure::Unsupported)?;
     small.apply_orientation(orientation);
     Ok(plain(small))
+}
+
+fn resize<P: PixelTrait>(
+    image: &DynamicImage,
+    small: &mut DynamicImage,
+    options: &ResizeOptions,
+) -> Option<()> {
+    let (from, mut to) = (image.image_view::<P>()?, small.image_view_mut::<P>()?);
+    Resizer::new().resize_typed(&from, &mut to, options).ok()
 }
 
 /// JPEG, but PNG where something shines through, and where the original is `lossless`: lines and letters stay sharp.

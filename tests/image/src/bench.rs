@@ -14,7 +14,7 @@ pub(crate) struct Bench {
     pub(crate) work: PathBuf,
     cache: Option<PathBuf>,
     pub(crate) programs: Option<PathBuf>,
-    /// The builder, compiled once.
+    /// The builder.
     pub(crate) builder: PathBuf,
 }
 
@@ -29,27 +29,19 @@ impl Bench {
         work: PathBuf,
         cache: Option<PathBuf>,
         programs: Option<PathBuf>,
+        builder: Option<PathBuf>,
     ) -> Result<Self> {
         fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
         let work = work.canonicalize()?;
-        let target = work.join("target");
-        let mut cargo = Command::new("cargo");
-        cargo
-            .current_dir(workspace())
-            .args([
-                "build",
-                "--locked",
-                "--package",
-                "luxchat-image",
-                "--target-dir",
-            ])
-            .arg(&target);
-        run(&mut cargo)?;
+        let builder = match builder {
+            Some(builder) => std::path::absolute(builder)?,
+            None => compile(&work.join("target"))?,
+        };
         Ok(Self {
             work,
             cache: cache.map(std::path::absolute).transpose()?,
             programs: programs.map(std::path::absolute).transpose()?,
-            builder: target.join("debug/luxchat-image"),
+            builder,
         })
     }
 
@@ -144,6 +136,20 @@ impl Keys {
             folder: folder.to_owned(),
         })
     }
+}
+
+/// The builder of this workspace.
+fn compile(target: &Path) -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace()).args([
+        "build",
+        "--locked",
+        "--package",
+        "luxchat-image",
+        "--target-dir",
+    ]);
+    run(cargo.arg(target))?;
+    Ok(target.join("debug/luxchat-image"))
 }
 
 /// The workspace of this program.

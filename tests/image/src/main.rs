@@ -30,15 +30,19 @@ struct Arguments {
     /// Take the programs from this folder instead of compiling them
     #[arg(long)]
     programs: Option<PathBuf>,
+    /// Take this builder instead of compiling it
+    #[arg(long)]
+    builder: Option<PathBuf>,
     /// The scenarios to run; without any, all
     scenarios: Vec<String>,
 }
 
 type Scenario = fn(&Bench) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 4] = [
+const SCENARIOS: [(&str, Scenario); 5] = [
     ("reproducible", scenarios::reproducible::run),
     ("boot", scenarios::boot::run),
+    ("no-root", scenarios::no_root::run),
     ("secure-boot", scenarios::secure_boot::run),
     ("tamper", scenarios::tamper::run),
 ];
@@ -51,7 +55,12 @@ fn main() -> Result<ExitCode> {
             "{name} is no scenario"
         );
     }
-    let bench = Bench::prepare(arguments.work, arguments.cache, arguments.programs)?;
+    let bench = Bench::prepare(
+        arguments.work,
+        arguments.cache,
+        arguments.programs,
+        arguments.builder,
+    )?;
     let (mut passed, mut failed) = (0, 0);
     for (name, scenario) in SCENARIOS {
         if !arguments.scenarios.is_empty() && !arguments.scenarios.iter().any(|word| word == name) {

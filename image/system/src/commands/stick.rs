@@ -9,7 +9,7 @@ use crate::{
     programs::{CommandLine, Machine, SYSTEMCTL},
     progress::Progress,
     staged::Staged,
-    stick,
+    stick, update,
     visit::{self, Outcome, Report},
 };
 
@@ -55,8 +55,15 @@ pub(crate) fn handle(host: Host<'_>, device: &Path) -> Result<Report> {
         },
     };
     let mut report = report;
-    if report.outcome == Outcome::Enrolled {
-        report.lines.extend(update(host, device)?);
+    let mut restarts = false;
+    if report.outcome == Outcome::Enrolled
+        && let Some(said) = install(host, device)?
+    {
+        restarts = said.is_ok() && update::is_waiting(host.paths)?;
+        report.lines.push(match said {
+            Ok(said) => format!("release: {said}"),
+            Err(error) => format!("the release was refused: {error:#}"),
+        });
     }
     let left = stick::with_mounted(host, device, |folder| stick::leave(folder, &report, now));
     let mut lines = report.lines.clone();
@@ -68,13 +75,15 @@ pub(crate) fn handle(host: Host<'_>, device: &Path) -> Result<Report> {
     if report.outcome == Outcome::Reset {
         host.programs
             .run(&CommandLine::new(SYSTEMCTL).args(["--no-block", "start", RESET]))?;
+    } else if restarts {
+        update::restart(host)?;
     }
     Ok(report)
 }
 
-/// Installs a release that the stick brings. It stays mounted meanwhile: a release is too large to be copied first, and is
-/// verified as it is read.
-fn update(host: Host<'_>, device: &Path) -> Result<Option<String>> {
+/// Installs a release, if the stick brings one. It stays mounted meanwhile: a release is too large to be copied first, and
+/// is verified as it is read.
+fn install(host: Host<'_>, device: &Path) -> Result<Option<Result<String>>> {
     stick::with_mounted(host, device, |folder| {
         let repository = folder.join("repository");
         if !has_release(&repository.join("targets")) {
@@ -82,10 +91,7 @@ fn update(host: Host<'_>, device: &Path) -> Result<Option<String>> {
         }
         let line = CommandLine::new(SYSTEM).args(["update", "--repository"]);
         let said = host.programs.run(&line.arg(&repository).within(UPDATE));
-        Ok(Some(match said {
-            Ok(said) => format!("release: {}", said.trim()),
-            Err(error) => format!("the release was refused: {error:#}"),
-        }))
+        Ok(Some(said.map(|said| said.trim().to_owned())))
     })
 }
 

@@ -12,7 +12,8 @@ use crate::{
     update::{Origin, Outcome, Updater},
 };
 
-/// Install a newer release into the other slot, and restart into it.
+/// Install a newer release into the other slot, and restart into it: at once where it was fetched and the site file allows it
+/// now, and not here where a stick brought it.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A repository on a stick. Without, what was fetched from the directory is looked at.

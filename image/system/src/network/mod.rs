@@ -63,7 +63,8 @@ fn generated(
             links::network(network),
         ),
         (
-            at("run/systemd/timesyncd.conf.d/luxchat.conf"),
+            // Not the name of the image's own file, which would hide it.
+            at("run/systemd/timesyncd.conf.d/site.conf"),
             links::time(network),
         ),
         (at("run/luxchat/resolv.conf"), links::resolver(network)),
@@ -109,6 +110,7 @@ mod tests {
             )
         );
         let read = |path: &str| std::fs::read_to_string(paths.at(path)).unwrap();
+        assert!(read("run/systemd/timesyncd.conf.d/site.conf").starts_with("[Time]"));
         assert!(read("run/systemd/network/10-luxchat.network").contains("Address=10.20.1.5/24"));
         let socket = read("run/systemd/system/luxchat-federation.socket.d/site.conf");
         assert_eq!(
@@ -116,5 +118,26 @@ mod tests {
             "[Socket]\nListenStream=\nListenStream=10.20.1.5:8448\n"
         );
         assert_eq!(read("run/luxchat/resolv.conf"), "nameserver 10.20.0.53\n");
+    }
+
+    /// Of two files of one name systemd reads that below /etc alone; of two names, the later one last.
+    #[test]
+    fn no_file_of_the_image_hides_what_the_site_file_says() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        let programs = Recorder::default();
+        let answer = site::tests::answer(&paths.data_dir().to_string_lossy());
+        let site: Site = serde_json::from_value(answer).unwrap();
+        let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipe/overlay/etc");
+        for (path, _) in generated(&site, site.network().unwrap(), host(&paths, &programs)) {
+            let Ok(below) = path.strip_prefix(paths.at("run")) else {
+                continue;
+            };
+            let folder = overlay.join(below.parent().unwrap());
+            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+                let name = entry.unwrap().file_name();
+                assert!(*name < *below.file_name().unwrap(), "{name:?}");
+            }
+        }
     }
 }

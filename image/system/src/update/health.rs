@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use luxchat_bundle::files::{self, Access};
 
-use super::{State, check_certificate, running_release, state::boot};
+use super::{State, check_certificate, restart, running_release, state::boot};
 use crate::{
     host::Host,
     paths::Paths,
@@ -196,8 +196,7 @@ fn give_up(host: Host<'_>, reason: &str) -> Result<Verdict> {
         &format!("release {running} is not good, the box goes back to the one before: {reason}"),
     );
     bless(host, "bad")?;
-    host.programs
-        .run(&CommandLine::new(SYSTEMCTL).arg("reboot"))?;
+    restart(host)?;
     Ok(Verdict::Bad(reason.to_owned()))
 }
 

@@ -66,7 +66,7 @@ pub enum Outcome {
     Nothing,
     /// A release is in the other slot and waits for a restart in the window.
     Waits(ReleaseVersion),
-    /// The box restarts into a release.
+    /// The box restarts into a release: at once, or as soon as the stick that brought it is done with.
     Restarts(ReleaseVersion),
 }
 
@@ -84,8 +84,8 @@ impl<'a> Updater<'a> {
         Self { host, policy, now }
     }
 
-    /// Looks whether `origin` has a newer release, and installs it. From a stick it is started at once, since whoever brought
-    /// it waits; else when the site file allows.
+    /// Looks whether `origin` has a newer release, and installs it. From a stick it is started as soon as the stick is
+    /// done with, since whoever brought it waits; else when the site file allows.
     ///
     /// # Errors
     ///
@@ -184,9 +184,10 @@ impl<'a> Updater<'a> {
             self.host.paths,
             &format!("the box restarts into release {version}"),
         );
-        self.host
-            .programs
-            .run(&CommandLine::new(SYSTEMCTL).arg("reboot"))?;
+        // A stick is written to before the box restarts, by whoever looks after it.
+        if *origin == Origin::Directory {
+            restart(self.host)?;
+        }
         Ok(Outcome::Restarts(version.clone()))
     }
 
@@ -224,6 +225,26 @@ impl Origin {
             ),
         }
     }
+}
+
+/// Restarts the box.
+///
+/// # Errors
+///
+/// When the system manager does not.
+pub fn restart(host: Host<'_>) -> Result<()> {
+    let reboot = CommandLine::new(SYSTEMCTL).arg("reboot");
+    host.programs.run(&reboot).map(drop)
+}
+
+/// Whether a newer release than the one that runs is in the other slot.
+///
+/// # Errors
+///
+/// When that cannot be told.
+pub fn is_waiting(paths: &Paths) -> Result<bool> {
+    let running = running_release(paths)?;
+    Ok(State::pending(paths)?.is_some_and(|it| it.whole && it.version > running))
 }
 
 /// The release that runs.

@@ -92,15 +92,21 @@ pub(super) fn open_by_tpm(partition: &Path) -> CommandLine {
         ))
 }
 
+/// No TPM opens the volume any more.
+pub(super) fn unbind(partition: &Path) -> CommandLine {
+    CommandLine::new(CRYPTENROLL)
+        .arg("--wipe-slot=tpm2")
+        .arg(partition)
+}
+
 /// Binds the volume to the TPM: to the state of Secure Boot (PCR 7), and to any system that the same key signed (PCR 11).
-/// What it was bound to before counts no more.
+/// One that is bound must be unbound before: where the other machine's TPM stood for the same state, nothing would be done.
 pub(super) fn bind_to_tpm(partition: &Path, recovery_key: &Path) -> CommandLine {
     let mut unlock = std::ffi::OsString::from("--unlock-key-file=");
     unlock.push(recovery_key);
     CommandLine::new(CRYPTENROLL)
         .arg(unlock)
         .args([
-            "--wipe-slot=tpm2",
             "--tpm2-device=auto",
             "--tpm2-pcrs=7",
             "--tpm2-public-key-pcrs=11",

@@ -222,6 +222,7 @@ impl Volume<'_> {
         }
         let question = "Bind the volume to this machine's TPM anew? Type yes or no: ";
         if people.ask_until_answered(question, Echo::On)?.trim() == "yes" {
+            self.run(commands::unbind(&self.node))?;
             let secret = Secret::put(self.host, "recovery", key.text().as_bytes())?;
             self.bind_to_tpm(&secret, people);
         }

@@ -146,6 +146,7 @@ fn a_locked_volume_is_opened_by_the_recovery_key_and_bound_anew() {
         [
             "systemd-cryptsetup attach",
             "cryptsetup open",
+            "systemd-cryptenroll --wipe-slot=tpm2",
             "systemd-cryptenroll recovery",
             "e2fsck -p"
         ]
