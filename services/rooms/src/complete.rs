@@ -42,7 +42,7 @@ const RETRIES: [Duration; 6] = [
     Duration::from_hours(1),
 ];
 
-/// Attempts in which one server's word is not enough, where others are in the room.
+/// Attempts in which the word of one that did not let the user in is not enough, where others are in the room.
 const WITNESSED_ATTEMPTS: u32 = 3;
 
 /// How often to look for rooms that are due.
@@ -185,9 +185,7 @@ impl Rooms {
         let mut last = PduError::NotInRoom;
         let servers = self.servers_to_ask(partial).await?;
         for server in &servers {
-            let witnesses = servers.iter().filter(|witness| *witness != server);
-            let witnesses: Vec<OwnedServerName> = witnesses.take(WITNESSES).cloned().collect();
-            let fetched = self.fetch_state(partial, server, &witnesses);
+            let fetched = self.fetch_state(partial, server, &servers);
             let fetched = tokio::time::timeout(TIME, fetched);
             let fetched = fetched.await;
             let state = match fetched.unwrap_or(Err(PduError::Limit("the time to tell a state"))) {
@@ -219,25 +217,30 @@ impl Rooms {
         Ok(servers)
     }
 
-    /// The state before the join, as one server and the witnesses say. Its events are stored as outliers.
+    /// The state before the join, as one server says. Its events are stored as outliers. The server that let the user in is
+    /// believed, as it was then; another has to be borne out by a third.
     async fn fetch_state(
         &self,
         partial: &PartialRoom,
         server: &OwnedServerName,
-        witnesses: &[OwnedServerName],
+        others: &[OwnedServerName],
     ) -> Result<State, PduError> {
         let inbound = self.inbound(server, &partial.room_id).await?;
         let inbound = inbound.ok_or(PduError::NotInRoom)?;
         let join = self.join_of(partial).await?;
         // What this server has of the events before may itself lack members.
         let parents = join.prev_events().to_vec();
-        let trust = if partial.attempts < WITNESSED_ATTEMPTS {
-            Trust::Witnessed
+        let (trust, count) = if *server == partial.via {
+            (Trust::AnyWord, 0)
+        } else if partial.attempts < WITNESSED_ATTEMPTS {
+            (Trust::Witnessed, WITNESSES)
         } else {
-            Trust::AnyWord
+            (Trust::AnyWord, WITNESSES)
         };
+        let witnesses = others.iter().filter(|other| *other != server);
+        let witnesses: Vec<OwnedServerName> = witnesses.take(count).cloned().collect();
         let states = self
-            .states_after_missing(&inbound, &parents, witnesses, trust)
+            .states_after_missing(&inbound, &parents, &witnesses, trust)
             .await?;
         let states: Vec<State> = states.into_values().collect();
         self.check_state(&inbound, join, states).await

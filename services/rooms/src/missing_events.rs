@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Requests made to one server for one PDU.
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 5;
 
 /// Events asked for by one request.
 const LIMIT: u32 = 50;

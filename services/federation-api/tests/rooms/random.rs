@@ -68,7 +68,12 @@ impl World {
         let (server, anchor) = (&self.servers[actor], &self.anchors[actor]);
         let other = &self.others[dice.below(3)];
         let room = &self.room;
-        match dice.below(9) {
+        let action = dice.below(9);
+        if (4..=6).contains(&action) {
+            // Moderators wait for the members that are missing from the room.
+            server.rooms.complete_due().await.unwrap();
+        }
+        match action {
             0 => drop(server.say(anchor, room, &step.to_string()).await),
             1 => server.name_room(anchor, room, &step.to_string()).await,
             2 => {
