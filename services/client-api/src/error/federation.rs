@@ -18,6 +18,7 @@ impl From<FederationError> for Error {
             | E::Unreachable { .. }
             | E::TooLarge { .. }
             | E::InvalidResponse { .. }
+            | E::NoKeys { .. }
             | E::Signature(_) => new(StatusCode::BAD_GATEWAY, ErrorKind::Unknown),
             E::InvalidRequest(_) | E::Config(_) => ApiError::internal(message),
             E::Store(error) => return error.into(),

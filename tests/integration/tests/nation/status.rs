@@ -14,7 +14,7 @@ async fn take_members_away(site: &Site, room: &RoomId, user: &UserId) -> Result<
     let data = DataDir::open(&site.config.data_dir)?;
     let name = ServerName::parse(site.config.server_name.as_str())?;
     let store = Store::open(Config::new(data.database(), name))?;
-    let retry_ts = store.clock().now_ms() + 24 * 60 * 60 * 1000;
+    let retry_ts = store.clock().now_ms() + 30 * 60 * 1000;
     let (room, user) = (room.to_owned(), user.to_owned());
     let written = store.write(move |tx| {
         let room = tx.room_by_id(&room)?.expect("the room is there").nid;
@@ -26,7 +26,6 @@ async fn take_members_away(site: &Site, room: &RoomId, user: &UserId) -> Result<
             from: tx.position()?,
             via: ruma::server_name!("sante.demo.lu"),
             servers: &[],
-            retry_ts,
         })?;
         tx.put_off_partial(room, retry_ts, "no answer")
     });
