@@ -24,7 +24,7 @@ use crate::{
 const PARALLEL: usize = 4;
 
 /// Rooms looked up in one go.
-const BATCH: u32 = 32;
+const BATCH: u32 = 256;
 
 /// Servers asked in one attempt.
 const MAX_SERVERS: usize = 10;
@@ -139,12 +139,11 @@ impl Rooms {
 
     async fn due(&self, under_way: &HashSet<RoomNid>) -> Result<Vec<PartialRoom>> {
         let now_ms = self.store.clock().now_ms();
-        let horizon_ms = self.time_after(RETRIES[RETRIES.len() - 1]);
-        let due = self
+        let mut due = self
             .store
-            .read(move |tx| tx.due_partial_rooms(now_ms, horizon_ms, BATCH));
-        let mut due = due.await?;
-        due.retain(|partial| !under_way.contains(&partial.room));
+            .read(move |tx| tx.next_partial_rooms(BATCH))
+            .await?;
+        due.retain(|partial| is_due(partial, now_ms) && !under_way.contains(&partial.room));
         Ok(due)
     }
 
@@ -158,8 +157,7 @@ impl Rooms {
             Err(PduError::Store(error)) => return Err(error.into()),
             Err(error) => error,
         };
-        let attempts = usize::try_from(partial.attempts).unwrap_or(usize::MAX);
-        let delay = RETRIES[attempts.min(RETRIES.len() - 1)];
+        let delay = delay_after(partial.attempts);
         warn!(%room_id, %error, ?delay, "a room still lacks members");
         let retry_ts = self.time_after(delay);
         let (room, join, error) = (partial.room, partial.join, error.to_string());
@@ -304,6 +302,19 @@ impl Rooms {
     }
 }
 
+/// How long a room is put off when it could not be completed after so many attempts.
+fn delay_after(attempts: u32) -> Duration {
+    let attempts = usize::try_from(attempts).unwrap_or(usize::MAX);
+    RETRIES[attempts.min(RETRIES.len() - 1)]
+}
+
+/// Whether the time has come to try again. What is put off for longer than it ever is was put off by a clock that was ahead.
+fn is_due(partial: &PartialRoom, now_ms: u64) -> bool {
+    let left_ms = partial.retry_ts.saturating_sub(now_ms);
+    let delay = delay_after(partial.attempts.saturating_sub(1));
+    left_ms == 0 || u128::from(left_ms) > delay.as_millis()
+}
+
 fn fill_in(
     tx: &mut WriteTx<'_>,
     room: RoomNid,
@@ -327,4 +338,31 @@ fn fill_in(
     let seq = tx.next_position();
     tx.complete_current_state(&mut room, &entries, seq)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use luxchat_store::{EventNid, RoomNid};
+    use ruma::{owned_room_id, owned_server_name};
+
+    use super::*;
+
+    #[test]
+    fn a_room_that_a_wrong_clock_put_off_is_due() {
+        let partial = |retry_ts| PartialRoom {
+            room: RoomNid(1),
+            room_id: owned_room_id!("!r:one"),
+            join: EventNid(1),
+            via: owned_server_name!("one"),
+            attempts: 2,
+            retry_ts,
+            error: None,
+        };
+        let now_ms = 1_000_000;
+        assert!(is_due(&partial(now_ms), now_ms));
+        assert!(!is_due(&partial(now_ms + 1), now_ms));
+        // The second attempt puts it off for half a minute.
+        assert!(!is_due(&partial(now_ms + 30_000), now_ms));
+        assert!(is_due(&partial(now_ms + 30_001), now_ms));
+    }
 }

@@ -70,18 +70,10 @@ impl ReadTx<'_> {
         self.optional(sql, [room], read_partial_room)
     }
 
-    /// The rooms to complete by now, those first that are due for longest: at most `limit`. One that is put off beyond
-    /// `horizon_ms`, further than any is, is due as well: the clock was wrong when that was written.
-    pub fn due_partial_rooms(
-        &self,
-        now_ms: u64,
-        horizon_ms: u64,
-        limit: u32,
-    ) -> Result<Vec<PartialRoom>> {
-        let sql = select_partial_rooms!(
-            "WHERE p.retry_ts <= ?1 OR p.retry_ts > ?2 ORDER BY p.retry_ts LIMIT ?3"
-        );
-        self.all(sql, params![now_ms, horizon_ms, limit], read_partial_room)
+    /// The rooms to complete, those first that are to be tried first: at most `limit`.
+    pub fn next_partial_rooms(&self, limit: u32) -> Result<Vec<PartialRoom>> {
+        let sql = select_partial_rooms!("ORDER BY p.retry_ts LIMIT ?1");
+        self.all(sql, [limit], read_partial_room)
     }
 
     /// How many rooms lack members.
@@ -285,12 +277,10 @@ mod tests {
             };
             test.tx.begin_partial(new).unwrap();
             assert!(test.tx.room(room).unwrap().is_partial());
-            assert_eq!(test.tx.due_partial_rooms(0, 60, 9).unwrap().len(), 1);
+            assert_eq!(test.tx.next_partial_rooms(9).unwrap()[0].retry_ts, 0);
             test.tx.put_off_partial(room, 50, "nobody answers").unwrap();
-            assert_eq!(test.tx.due_partial_rooms(49, 109, 9).unwrap(), []);
-            assert_eq!(test.tx.due_partial_rooms(50, 110, 9).unwrap().len(), 1);
-            // The clock was ahead when it was put off.
-            assert_eq!(test.tx.due_partial_rooms(0, 49, 9).unwrap().len(), 1);
+            let next = &test.tx.next_partial_rooms(9).unwrap()[0];
+            assert_eq!((next.retry_ts, next.attempts), (50, 1));
             // One who comes and goes says nothing of the others.
             test.set_member("$bob", "@bob:two", "join");
             test.set_member("$bobleaves", "@bob:two", "leave");
