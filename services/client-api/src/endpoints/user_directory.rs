@@ -36,7 +36,7 @@ async fn search(
 mod tests {
     use serde_json::json;
 
-    use crate::{Config, testing::Server};
+    use crate::testing::Server;
 
     #[tokio::test]
     async fn people_are_found_by_name() {
@@ -55,28 +55,5 @@ mod tests {
         assert_eq!(found, json!({ "results": expected, "limited": false }));
         let found = search(json!({ "search_term": "rob", "limit": 0 })).await;
         assert_eq!(found, json!({ "results": [], "limited": true }));
-    }
-
-    #[tokio::test]
-    async fn who_is_in_no_room_is_not_found_where_only_rooms_count() {
-        let accounts = luxchat_accounts::Config {
-            search_all_users: false,
-            ..luxchat_accounts::Config::default()
-        };
-        let server = Server::with(accounts, Config::default());
-        let alice = server.user("alice").await;
-        server.user("alicia").await;
-        let found = async || {
-            let path = "/_matrix/client/v3/user_directory/search";
-            let found = server
-                .post(path, &alice, json!({ "search_term": "ali" }))
-                .await;
-            found.ok()["results"].clone()
-        };
-        assert_eq!(found().await, json!([]));
-        // Whoever searches is in a room with themselves.
-        server.room(&alice, json!({})).await;
-        assert_eq!(found().await[0]["user_id"], "@alice:example.org");
-        assert_eq!(found().await.as_array().unwrap().len(), 1);
     }
 }

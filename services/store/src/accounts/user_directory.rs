@@ -36,9 +36,8 @@ struct MemberContent {
 }
 
 impl ReadTx<'_> {
-    /// The users that `searcher` may find and for whom `matches` holds, in the order of their ids: those in a room with
-    /// them, themselves among these, or in a published one, and all of this server if `all_local`. Accounts that are locked
-    /// or deactivated are left out.
+    /// The users that `searcher` may find and for whom `matches` holds, in the order of their ids: those in a room with them
+    /// or in a published one, and all of this server if `all_local`. Accounts that are locked or deactivated are left out.
     pub fn search_users(
         &self,
         searcher: UserNid,
@@ -49,7 +48,7 @@ impl ReadTx<'_> {
                           (SELECT value FROM profile_fields p WHERE p.user_nid = a.user_nid AND p.field = 'displayname'), \
                           (SELECT value FROM profile_fields p WHERE p.user_nid = a.user_nid AND p.field = 'avatar_url') \
                    FROM accounts a JOIN users u USING (user_nid) \
-                   WHERE a.deactivated_ts IS NULL AND a.locked_ts IS NULL \
+                   WHERE a.deactivated_ts IS NULL AND a.locked_ts IS NULL AND a.user_nid <> ?1 \
                      AND (?3 OR a.user_nid IN (SELECT m.user_nid FROM members m \
                           WHERE m.membership = 'join' AND m.room_nid IN \
                             (SELECT room_nid FROM members WHERE user_nid = ?1 AND membership = 'join' \
