@@ -42,9 +42,6 @@ const RETRIES: [Duration; 6] = [
     Duration::from_hours(1),
 ];
 
-/// Attempts in which the word of one that did not let the user in is not enough, where others are in the room.
-const WITNESSED_ATTEMPTS: u32 = 3;
-
 /// How often to look for rooms that are due.
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -216,7 +213,7 @@ impl Rooms {
     }
 
     /// The state before the join, as one server says. Its events are stored as outliers. The server that let the user in is
-    /// believed, as it was then; another has to be borne out by a third.
+    /// believed, as it was then; what another says is resolved with what witnesses say, as far as they answer.
     async fn fetch_state(
         &self,
         partial: &PartialRoom,
@@ -228,17 +225,11 @@ impl Rooms {
         let join = self.join_of(partial).await?;
         // What this server has of the events before may itself lack members.
         let parents = join.prev_events().to_vec();
-        let (trust, count) = if *server == partial.via {
-            (Trust::AnyWord, 0)
-        } else if partial.attempts < WITNESSED_ATTEMPTS {
-            (Trust::Witnessed, WITNESSES)
-        } else {
-            (Trust::AnyWord, WITNESSES)
-        };
+        let count = if *server == partial.via { 0 } else { WITNESSES };
         let witnesses = others.iter().filter(|other| *other != server);
         let witnesses: Vec<OwnedServerName> = witnesses.take(count).cloned().collect();
         let states = self
-            .states_after_missing(&inbound, &parents, &witnesses, trust)
+            .states_after_missing(&inbound, &parents, &witnesses, Trust::AnyWord)
             .await?;
         let states: Vec<State> = states.into_values().collect();
         self.check_state(&inbound, join, states).await

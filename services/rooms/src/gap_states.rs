@@ -31,10 +31,9 @@ pub(crate) const MAX_STATE: usize = 100_000;
 pub(crate) enum Trust {
     /// The origin's, though nobody bear it out: there is more before the event than can be asked for.
     AnyWord,
-    /// That of a witness, where the room has any: an origin that alone knows of an event may have made it up.
+    /// That of a witness, where the room has any: an origin that alone knows of an event may have made it up. What is older
+    /// than this server's presence in the room is excepted, as the others may all have come later, too.
     Witnessed,
-    /// The same, but for what is older than this server's presence in the room, as the others may all have come later, too.
-    WitnessedIfRecent,
 }
 
 impl Rooms {
@@ -60,11 +59,7 @@ impl Rooms {
                 .await?
                 .ok_or_else(|| PduError::MissingAncestor(event_id.clone()))?;
             let is_older = first.is_some_and(|first| event.depth() < first);
-            let needs_witness = match trust {
-                Trust::AnyWord => false,
-                Trust::Witnessed => true,
-                Trust::WitnessedIfRecent => !is_older,
-            };
+            let needs_witness = trust == Trust::Witnessed && !is_older;
             let before = self
                 .state_by_all(inbound, event_id, witnesses, needs_witness)
                 .await?;

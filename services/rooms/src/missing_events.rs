@@ -76,7 +76,7 @@ impl Rooms {
         let trust = if gap.is_wide {
             Trust::AnyWord
         } else {
-            Trust::WitnessedIfRecent
+            Trust::Witnessed
         };
         let gathered = self.between(inbound, pdu, gap.gathered).await?;
         for event in parents_first(
